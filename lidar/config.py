@@ -1,0 +1,372 @@
+"""Configuration of the LiDAR head: one frozen dataclass per component, torch-free.
+
+Every field is at once the constructor argument, the command-line flag, the YAML key and the help
+text. `TREND §n` names the section of arXiv 2412.03054 that a default follows; where the paper is
+silent the docstring says so.
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from foretell.config import TrainerConfig
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which recorded drives are read and how they become forecasting windows."""
+
+    kind: Literal["nuscenes", "kitti", "folder"] = "nuscenes"
+    """Layout of the data set under `root`."""
+    root: str = ""
+    """Folder of the data set."""
+    index: str | None = None
+    """Folder of the memory-mapped index; none = <root>/.foretell."""
+    version: str = "v1.0-trainval"
+    """Version folder of a nuScenes root; unused by other kinds."""
+    splits: list[str] = dataclasses.field(default_factory=lambda: ["train"])
+    """Training logs: split names, log names or `all`, each optionally cut as `name[first:last]`
+    (sweep numbers, last excluded) or `name[0%:75%]`. Windows never cross a cut."""
+    val_splits: list[str] = dataclasses.field(default_factory=list)
+    """Logs whose loss is watched during training; same grammar as `splits`."""
+    eval_splits: list[str] = dataclasses.field(default_factory=lambda: ["val"])
+    """Logs that `foretell lidar forecast` scores; same grammar as `splits`."""
+    frame: Literal["delivered", "flu"] = "delivered"
+    """Axes of points and boxes: as the data set delivers them, or rotated to forward-left-up."""
+    num_sweeps: int = 1
+    """Input sweeps at t0 (1 = the key sweep alone); more than one adds the `dt` column."""
+    sweep_stride: int = 1
+    """Take every n-th earlier sweep when accumulating."""
+    frame_gap_s: float = 0.5
+    """Gap between consecutive forecast frames in seconds; used when `horizons_s` is empty."""
+    horizons_s: list[float] = dataclasses.field(default_factory=list)
+    """Forecast horizons in seconds after t0; empty = multiples of `frame_gap_s`."""
+    gap_tol: float = 0.05
+    """Largest allowed distance in seconds between a horizon and the sweep that serves it."""
+    max_gap_s: float = 0.75
+    """A pause between consecutive sweeps longer than this cuts a log (nuScenes, KITTI: sensor
+    period 0.05-0.1 s; ONCE keeps 0.5 s)."""
+    key_frames_only: bool = True
+    """Where a data set marks key frames, take t0 and the horizons from them alone."""
+    window_stride: int = 1
+    """Take every n-th admissible t0."""
+    point_range: list[float] = dataclasses.field(default_factory=lambda: [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0])
+    """Volume x_min y_min z_min x_max y_max z_max in metres, in the t0 sensor frame."""
+    voxel_size: list[float] = dataclasses.field(default_factory=lambda: [0.075, 0.075, 0.2])
+    """Voxel edges x y z in metres; must divide the range."""
+    intensity_scale: Literal["auto", "as_delivered", "divide_255", "tanh"] = "auto"
+    """How intensity reaches [0, 1]; auto = the data set's own rule (TREND spec: nuScenes / 255)."""
+    batch_size: int = 3
+    """Windows per process and step."""
+    num_workers: int = 0
+    """Loader processes."""
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """Masking of the input voxels (TREND §4.1: ratio 0.9; granularity as in UniPAD's code)."""
+
+    type: Literal["block8", "voxel", "none"] = "block8"
+    """block8 = whole non-empty 8x8x8 blocks of voxels; voxel = single voxels."""
+    ratio: float = 0.9
+    """Share of the non-empty blocks (or voxels) that is dropped, 0 <= ratio < 1."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """3D sparse backbone, parameter names as in OpenPCDet's VoxelResBackBone8x."""
+
+    name: Literal["voxel_resnet"] = "voxel_resnet"
+    """Which backbone is pretrained."""
+    channels: list[int] = dataclasses.field(default_factory=lambda: [16, 32, 64, 128])
+    """Widths of the four stages (strides 1, 2, 2, 2)."""
+    blocks_per_stage: int = 2
+    """Residual blocks in each stage."""
+    out_channels: int = 128
+    """Width of conv_out, which halves z once more."""
+    residual_bias: bool = True
+    """Bias in the residual convolutions: CenterPoint configs true, TransFusion-L false."""
+
+
+@dataclass(frozen=True)
+class VolumeConfig:
+    """Which feature volume is rendered."""
+
+    source: Literal["x_conv4", "conv_out"] = "x_conv4"
+    """x_conv4 keeps more height cells (5 for 40 voxels); conv_out also trains conv_out."""
+
+
+@dataclass(frozen=True)
+class RecConfig:
+    """Recurrent embedding: one latent step per horizon (TREND §3.2, eq. 4-5)."""
+
+    cell: Literal["conv", "conv_gru"] = "conv"
+    """conv = the paper's shared f_3D; conv_gru = a gated alternative."""
+    action: Literal["true", "zero", "shuffled"] = "true"
+    """What the recurrence is told of the ego motion: the truth, nothing, or another sample's."""
+    action_enc: Literal["split16", "none"] = "split16"
+    """split16 = 16 sinusoid dims for dx, 16 for dy; none = raw metres."""
+    action_frame: Literal["ego_tn", "sensor_t0"] = "ego_tn"
+    """Axes of dx, dy: forward-left-up at t_n, or the t0 sensor frame."""
+    gap_time: Literal["auto", "on", "off"] = "auto"
+    """Append the sinusoid of the gap; auto = only when the configured gaps differ."""
+    f_act: list[int] = dataclasses.field(default_factory=lambda: [32, 16])
+    """Widths of the action MLP."""
+    f3d: Literal["conv_bn_relu_conv", "conv_bn_relu"] = "conv_bn_relu_conv"
+    """Layers of the shared dense convolution."""
+    norm: Literal["batch", "none"] = "batch"
+    """Normalisation between the convolutions of f_3D."""
+    residual: bool = False
+    """Add the previous volume to the next (open in the paper)."""
+    detach_intermediate: bool = False
+    """Cut the gradient between steps."""
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """Temporal LiDAR neural field (TREND §3.3, eq. 6-7; NeurIPS version for f_geo)."""
+
+    time: bool = True
+    """Feed the sinusoid of t; off = a field without time."""
+    time_scale: float = 10.0
+    """Seconds since t0 are multiplied by this before the sinusoid."""
+    time_dim: int = 32
+    """Width of the time sinusoid."""
+    f_geo: list[int] = dataclasses.field(default_factory=lambda: [64, 64, 64])
+    """Widths of f_geo's layers (Softplus beta 100); the last is d_geo."""
+    f_sdf: list[int] = dataclasses.field(default_factory=lambda: [64])
+    """Hidden widths of f_SDF."""
+    f_dir: list[int] = dataclasses.field(default_factory=lambda: [16, 16])
+    """Widths of the direction MLP."""
+    f_int: list[int] = dataclasses.field(default_factory=lambda: [64, 64])
+    """Hidden widths of the intensity MLP."""
+    normalize_scene: bool = True
+    """Divide positions by max(abs(range))."""
+    padding: Literal["zeros", "border"] = "zeros"
+    """Features outside the volume."""
+    grid: Literal["receptive_field", "cell", "corners"] = "receptive_field"
+    """Where a cell's feature sits: its receptive-field centre, (8i+4)v, or align_corners."""
+    implementation: Literal["fast", "naive"] = "fast"
+    """fast = first layer before interpolation, one gather of eight corners; naive = literal."""
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """What is predicted from the volume."""
+
+    type: Literal["sdf", "occupancy"] = "sdf"
+    """sdf = rendered range; occupancy = ALSO-style occupied/free queries along the ray."""
+    occupancy_queries: int = 4096
+    """Query points per frame of the occupancy decoder."""
+    occupancy_widths: list[int] = dataclasses.field(default_factory=lambda: [128, 128, 128])
+    """Linear layers of the occupancy decoder."""
+    occupancy_delta_m: float = 0.1
+    """Distance along the ray of the occupied and the free query next to a return."""
+
+
+@dataclass(frozen=True)
+class RaysConfig:
+    """Which rays are rendered (TREND §3.4, §4.1)."""
+
+    n: int = 12288
+    """Rays per sample and frame; fewer available = all kept, the rest marked invalid."""
+    sampler: Literal["uniform", "fps"] = "uniform"
+    """Uniform, or farthest point sampling."""
+    ground_filter: bool = True
+    """Drop returns below `z_thd` above the ground plane."""
+    z_thd: float = 0.3
+    """Height above the ground plane in metres."""
+    sensor_height_m: float | None = None
+    """Sensor above the ground; none = the data set's (nuScenes 1.84, KITTI 1.73)."""
+    min_range: float = 1.0
+    """Nearest return used, metres."""
+    ego_box: list[float] = dataclasses.field(default_factory=list)
+    """x_min x_max y_min y_max of own-car returns in the sensor frame; empty = the data set's."""
+    inside_volume_only: bool = True
+    """Drop targets outside the t0 volume."""
+    only_masked: bool = False
+    """Render only rays that end in masked voxels."""
+    range_power: float = 0.0
+    """Sampling weight range**power; 0 = uniform as published (ours, for sparse far returns)."""
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """Samples along the ray and their weights (TREND eq. 8-11)."""
+
+    n_uniform: int = 36
+    """Stratified samples."""
+    n_importance: int = 12
+    """Samples drawn from the weights of the stratified ones."""
+    importance_inv_s: float = 64.0
+    """Fixed sharpness of the importance pass, in normalised units."""
+    near: float = 1.0
+    """First sample in metres."""
+    far: float | None = None
+    """Last sample in metres; none = exit of the volume box."""
+    alpha: Literal["log", "eps"] = "log"
+    """log = exact and stable; eps = NeuS code's 1e-5 in the quotient."""
+    last_alpha: Literal["zero", "one"] = "zero"
+    """Opacity of the last sample."""
+    depth_at: Literal["mid", "left"] = "mid"
+    """Range of an interval: mid-point (NeuS code) or near end (as eq. 11 prints)."""
+    normalize_weights: bool = False
+    """Divide the range by the sum of weights."""
+    inv_s_init: float = 20.085536923187668
+    """Initial sharpness z = exp(10 v), v0 = 0.3, in normalised units."""
+    chunk: int = 0
+    """Rays per backward chunk; 0 = all at once."""
+    checkpoint: bool = False
+    """Recompute the field in the backward pass."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """L1 terms and their weights (TREND eq. 12; NeurIPS version: three terms)."""
+
+    weights: list[float] = dataclasses.field(default_factory=lambda: [1.0, 1.0, 1.0])
+    """Weights of range, surface and intensity."""
+    unit: Literal["metres", "normalised"] = "metres"
+    """Unit of the range and surface terms."""
+    intensity: bool = True
+    """Train the intensity head."""
+    surface: bool = True
+    """Ask s = 0 at the hit."""
+    eikonal: float = 0.0
+    """Weight of (|grad s| - 1)^2 by finite differences."""
+    free_space: float = 0.0
+    """Weight of a hinge that keeps s positive before the hit."""
+    line_of_sight: float = 0.0
+    """Weight of the weights outside a band around the hit."""
+
+
+@dataclass(frozen=True)
+class CurriculumConfig:
+    """Horizons by stage (TREND §3.5)."""
+
+    enabled: bool = True
+    """False = the last stage's horizon from the first epoch on."""
+    stages: list[list[int]] = dataclasses.field(default_factory=lambda: [[1, 12], [2, 36]])
+    """Pairs of furthest horizon (in frames) and epochs."""
+    max_horizon: int = 4
+    """No stage goes further than this."""
+    p: float = 0.5
+    """Horizon m of a sample is drawn with probability proportional to p**(m-1)."""
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """Optimiser (TREND §4.1: lr 2e-4, cosine; the rest is open in the paper)."""
+
+    name: Literal["adamw", "adam"] = "adamw"
+    """Optimiser."""
+    lr: float = 2e-4
+    """Peak learning rate."""
+    weight_decay: float = 0.01
+    """On weights only: none on norms, biases and the sharpness."""
+    warmup_iters: int = 500
+    """Linear warm-up steps."""
+    restart: bool = False
+    """Restart the cosine at each curriculum stage."""
+    grad_clip: float = 35.0
+    """Largest gradient norm; 0 = no clipping."""
+
+
+@dataclass(frozen=True)
+class AugConfig:
+    """One random transform of the t0 frame for points, poses, origins and actions (default none)."""
+
+    flip_x: bool = False
+    """Mirror x with probability 1/2."""
+    flip_y: bool = False
+    """Mirror y with probability 1/2."""
+    rotation_rad: float = 0.0
+    """Uniform yaw in [-rotation_rad, rotation_rad]."""
+    scale: float = 0.0
+    """Uniform scale in [1 - scale, 1 + scale]."""
+
+
+@dataclass(frozen=True)
+class AblationConfig:
+    """How much of TREND is switched on (NeurIPS version, ablation table)."""
+
+    level: Literal["nf", "rec", "full"] = "full"
+    """nf = current frame only; rec = + recurrent embedding, field without time; full = TREND."""
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Forecast evaluation (TREND specification section 12)."""
+
+    max_rays: int = 0
+    """Rays scored per frame, drawn with a fixed seed; 0 = all."""
+    min_range_m: float = 1.0
+    """Nearest return scored."""
+    max_range_m: float = 0.0
+    """Farthest return scored; 0 = no limit."""
+    horizons_s: list[float] = dataclasses.field(default_factory=list)
+    """Horizons scored; empty = those trained. Further ones are marked extrapolated."""
+    protocols: list[Literal["a_1s", "a_3s", "b"]] = dataclasses.field(default_factory=list)
+    """Published protocols scored beside the config's own ranges."""
+    recalibrate_bn: bool = True
+    """Re-estimate batch-norm statistics on unmasked training sweeps first."""
+    recalibrate_windows: int = 16
+    """Training windows used for that."""
+    raycast_bins_deg: list[float | list[float]] = dataclasses.field(default_factory=lambda: [0.2, 0.35, 0.5])
+    """Bins of the copy-last z-buffer; a pair is azimuth x elevation."""
+    select_windows: int = 8
+    """Training windows on which the copy-last variant is chosen."""
+    interventions: bool = True
+    """Also score zero_action, shuffled_action and no_time on the saved model."""
+    chamfer: bool = True
+    """Compute CD and NFCD (nearest neighbours of whole clouds)."""
+    chunk: int = 8192
+    """Rays rendered at once."""
+    max_windows: int = 0
+    """Windows scored, evenly spaced; 0 = all."""
+
+
+@dataclass(frozen=True)
+class TrendConfig:
+    """The pretraining model: everything `Trend(config)` needs and `config.json` keeps."""
+
+    point_range: list[float] = dataclasses.field(default_factory=lambda: [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0])
+    """Volume in metres, from `data.point_range`."""
+    voxel_size: list[float] = dataclasses.field(default_factory=lambda: [0.075, 0.075, 0.2])
+    """Voxel edges in metres, from `data.voxel_size`."""
+    features: list[str] = dataclasses.field(default_factory=lambda: ["x", "y", "z", "intensity", "dt"])
+    """Input columns in order."""
+    horizons_s: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0])
+    """Trained horizons in seconds."""
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    volume: VolumeConfig = dataclasses.field(default_factory=VolumeConfig)
+    rec: RecConfig = dataclasses.field(default_factory=RecConfig)
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
+    render: RenderConfig = dataclasses.field(default_factory=RenderConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """`foretell lidar pretrain`: learn a 3D backbone by forecasting LiDAR sweeps."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    mask: MaskConfig = dataclasses.field(default_factory=MaskConfig)
+    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
+    volume: VolumeConfig = dataclasses.field(default_factory=VolumeConfig)
+    rec: RecConfig = dataclasses.field(default_factory=RecConfig)
+    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
+    decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
+    rays: RaysConfig = dataclasses.field(default_factory=RaysConfig)
+    render: RenderConfig = dataclasses.field(default_factory=RenderConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    curriculum: CurriculumConfig = dataclasses.field(default_factory=CurriculumConfig)
+    optim: OptimConfig = dataclasses.field(default_factory=OptimConfig)
+    aug: AugConfig = dataclasses.field(default_factory=AugConfig)
+    ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
