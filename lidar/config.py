@@ -370,3 +370,78 @@ class PretrainConfig:
     ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+
+    def __post_init__(self) -> None:
+        if self.ablation.level == "nf" and self.decoder.type == "sdf" and self.loss.weights[0] == 0:
+            raise ValueError("loss.weights[0] is 0: ablation.level nf would have no range loss")
+
+
+@dataclass(frozen=True)
+class ForecastConfig:
+    """`foretell lidar forecast`: score and draw what a pretrained model forecasts.
+
+    With `--model` every other key defaults to what the model was trained with; without it the
+    baselines alone are scored.
+    """
+
+    model: str = ""
+    """Model folder; none = baselines alone."""
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    rays: RaysConfig = dataclasses.field(default_factory=RaysConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model runs."""
+    threads: int = 0
+    """Torch threads; 0 = the number of free cores."""
+    figures: int = 2
+    """Windows drawn."""
+
+
+def forecast_horizons_s(config: PretrainConfig) -> list[float]:
+    """Seconds after t0 of every frame that the curriculum can reach.
+
+    Returns:
+        `data.horizons_s`, or multiples of `data.frame_gap_s` up to the furthest stage; at least
+        one horizon, so that a model of the current frame alone can be scored on the next.
+    """
+    if config.data.horizons_s:
+        return list(config.data.horizons_s)
+    furthest = max((stage[0] for stage in config.curriculum.stages), default=1)
+    furthest = max(1, min(furthest, config.curriculum.max_horizon))
+    return [round(config.data.frame_gap_s * n, 9) for n in range(1, furthest + 1)]
+
+
+def trained_horizon(config: CurriculumConfig, epoch: int, num_horizons: int) -> int:
+    """Furthest horizon, in frames, that an epoch trains (TREND §3.5)."""
+    stages = config.stages if config.enabled else config.stages[-1:]
+    reached = stages[-1][0]
+    last_epoch = 0
+    for furthest, epochs in stages:
+        last_epoch += epochs
+        if epoch < last_epoch:
+            reached = furthest
+            break
+    return min(reached, config.max_horizon, num_horizons)
+
+
+def num_epochs(config: CurriculumConfig) -> int:
+    """Epochs of all stages."""
+    return sum(epochs for _, epochs in config.stages)
+
+
+def trend_config(config: PretrainConfig, features: list[str]) -> TrendConfig:
+    """The model's own configuration, as kept in `config.json`."""
+    return TrendConfig(
+        point_range=config.data.point_range,
+        voxel_size=config.data.voxel_size,
+        features=features,
+        horizons_s=forecast_horizons_s(config),
+        encoder=config.encoder,
+        volume=config.volume,
+        rec=config.rec,
+        field=config.field,
+        decoder=config.decoder,
+        render=config.render,
+        loss=config.loss,
+        ablation=config.ablation,
+    )
