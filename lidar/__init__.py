@@ -1,0 +1,1 @@
+"""LiDAR head: pretrain a 3D backbone by forecasting sweeps with a temporal neural field."""
