@@ -1,0 +1,1 @@
+"""Poses, rays, grids, range views and boxes."""

@@ -1,0 +1,175 @@
+"""Kernel maps: which input voxel meets which output voxel under each kernel offset."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Int64
+from torch import Tensor
+
+from lidar.sparse.sites import MAX_KEY, Sites, Triple, pack_keys
+
+
+@dataclass(frozen=True)
+class KernelMap:
+    """Pairs (input row, output row) grouped by kernel offset, rows ascending within an offset.
+
+    Within one offset every input row and every output row occurs at most once.
+    """
+
+    in_rows: Int64[Tensor, " pairs"]
+    """Input row of each pair."""
+    out_rows: Int64[Tensor, " pairs"]
+    """Output row of each pair."""
+    counts: tuple[int, ...]
+    """Pairs of each offset, offsets in z, y, x order."""
+    num_in: int
+    """Input rows."""
+    num_out: int
+    """Output rows."""
+    identity: int | None = None
+    """Offset that pairs every row with itself (the centre of a submanifold kernel)."""
+
+    def transposed(self) -> "KernelMap":
+        """The same pairs read from output to input: the map of the inverse convolution."""
+        return KernelMap(
+            self.out_rows, self.in_rows, self.counts, self.num_out, self.num_in, self.identity
+        )
+
+
+def submanifold_map(sites: Sites, kernel: Triple) -> KernelMap:
+    """Map of a convolution whose outputs are its inputs' voxels; cached on the sites.
+
+    Input of output i under offset k is the voxel at coord_i + k - kernel // 2. Half of the offsets
+    are searched, the others follow by symmetry. The kernel's neighbours along x are adjacent in
+    key order, so one search serves a whole line of the kernel.
+
+    Args:
+        sites: Voxels of input and output.
+        kernel: Odd sizes z, y, x.
+
+    Returns:
+        The kernel map.
+
+    Raises:
+        ValueError: If a kernel size is even.
+    """
+    if any(size % 2 == 0 for size in kernel):
+        raise ValueError(f"a submanifold kernel needs odd sizes, got {kernel}")
+    if kernel not in sites.submanifold_maps:
+        sites.submanifold_maps[kernel] = _build_submanifold(sites, kernel)
+    return sites.submanifold_maps[kernel]
+
+
+def strided_map(
+    sites: Sites, kernel: Triple, stride: Triple, padding: Triple
+) -> tuple[KernelMap, Sites]:
+    """Map of a convolution with outputs wherever an input reaches; cached on the sites.
+
+    Input of output i under offset k is the voxel at stride i - padding + k.
+
+    Args:
+        sites: Input voxels.
+        kernel: Sizes z, y, x.
+        stride: Strides z, y, x.
+        padding: Paddings z, y, x.
+
+    Returns:
+        The kernel map, and the output voxels, of shape floor((D + 2 p - k) / s) + 1.
+
+    Raises:
+        ValueError: If no output cell is left, or key overflow.
+    """
+    key = (kernel, stride, padding)
+    if key not in sites.strided_maps:
+        sites.strided_maps[key] = _build_strided(sites, kernel, stride, padding)
+    return sites.strided_maps[key]
+
+
+def _build_submanifold(sites: Sites, kernel: Triple) -> KernelMap:
+    radius = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+    keys = pack_keys(sites.coords, sites.shape, sites.batch_size, radius)
+    height, width = sites.shape[1] + 2 * radius[1], sites.shape[2] + 2 * radius[2]
+    rows = torch.arange(len(keys), device=keys.device)
+    padded = torch.cat([keys, keys.new_full((1,), MAX_KEY)])  # a search may end behind the last
+    found: list[Tensor] = []
+    hits: list[Tensor] = []
+    for dz in range(radius[0] + 1):
+        for dy in range(-radius[1] if dz else 0, radius[1] + 1):
+            line = (dz * height + dy) * width
+            if line:
+                target = keys + (line - radius[2])
+                place = torch.searchsorted(keys, target)
+                steps = kernel[2]
+            else:  # the line of the voxel itself: only what follows it is searched
+                target, place, steps = keys + 1, rows + 1, radius[2]
+            for step in range(steps):
+                hit = padded.index_select(0, place) == (target + step if step else target)
+                found.append(place)
+                hits.append(hit)
+                place = place + hit
+    later_out, later_in, later_counts = _compact(hits, found, rows)
+    centre = (kernel[0] * kernel[1] * kernel[2]) // 2
+    counts = (*reversed(later_counts), len(keys), *later_counts)
+    earlier = torch.split(later_in, later_counts)[::-1], torch.split(later_out, later_counts)[::-1]
+    return KernelMap(
+        in_rows=torch.cat([*earlier[1], rows, later_in]),
+        out_rows=torch.cat([*earlier[0], rows, later_out]),
+        counts=counts,
+        num_in=len(keys),
+        num_out=len(keys),
+        identity=centre,
+    )
+
+
+def _compact(
+    hits: list[Bool[Tensor, " voxels"]],
+    found: list[Int64[Tensor, " voxels"]],
+    rows: Int64[Tensor, " voxels"],
+) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"], list[int]]:
+    """Rows and found partners of the hits, offset after offset."""
+    if not hits:
+        return rows[:0], rows[:0], []
+    stacked = torch.stack(hits)
+    out_rows = stacked.nonzero()[:, 1].contiguous()
+    in_rows = torch.stack(found)[stacked]
+    return out_rows, in_rows, stacked.sum(1).tolist()
+
+
+def _build_strided(
+    sites: Sites, kernel: Triple, stride: Triple, padding: Triple
+) -> tuple[KernelMap, Sites]:
+    shape = _strided_shape(sites.shape, kernel, stride, padding)
+    if sites.batch_size * shape[0] * shape[1] * shape[2] > MAX_KEY:
+        raise ValueError(f"a batch of {sites.batch_size} grids of {shape} overflows int64 keys")
+    batch = sites.coords[:, 0].long()
+    partial, reached = batch * shape[0], torch.ones_like(batch, dtype=torch.bool)
+    partial, reached = partial.unsqueeze(0), reached.unsqueeze(0)
+    for axis in range(3):
+        offsets = torch.arange(kernel[axis], device=batch.device).unsqueeze(1)
+        scaled = sites.coords[:, 1 + axis].long() + padding[axis] - offsets  # kernel x voxels
+        cell = torch.div(scaled, stride[axis], rounding_mode="floor")
+        valid = (cell * stride[axis] == scaled) & (cell >= 0) & (cell < shape[axis])
+        scale = shape[axis + 1] if axis < 2 else 1
+        partial = ((partial.unsqueeze(1) + cell) * scale).flatten(0, 1)
+        reached = (reached.unsqueeze(1) & valid).flatten(0, 1)
+    in_rows = reached.nonzero()[:, 1].contiguous()
+    unique, out_rows = torch.unique(partial[reached], return_inverse=True)
+    counts = tuple(reached.sum(1).tolist())
+    x, rows = unique % shape[2], unique // shape[2]
+    y, layers = rows % shape[1], rows // shape[1]
+    coords = torch.stack([layers // shape[0], layers % shape[0], y, x], 1).int()
+    out_sites = Sites(coords, shape, sites.batch_size)
+    return KernelMap(in_rows, out_rows, counts, len(sites), len(out_sites)), out_sites
+
+
+def _strided_shape(shape: Triple, kernel: Triple, stride: Triple, padding: Triple) -> Triple:
+    depth, height, width = (
+        (size + 2 * pad - taps) // step + 1
+        for size, taps, step, pad in zip(shape, kernel, stride, padding, strict=True)
+    )
+    if min(depth, height, width) < 1:
+        raise ValueError(
+            f"kernel {kernel} with stride {stride} and padding {padding} leaves no cell of a "
+            f"{shape} grid (z, y, x); use a larger grid"
+        )
+    return depth, height, width
