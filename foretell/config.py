@@ -26,8 +26,9 @@ _FALSE = ("false", "off", "no", "0")
 class TrainerConfig:
     """Lightning Trainer's arguments under their own names, with laptop defaults."""
 
-    max_epochs: int = 1
-    """Passes over the training windows; -1 = until `max_steps`."""
+    max_epochs: int | None = None
+    """Passes over the training data; none = as long as the verb's own schedule, -1 = until
+    `max_steps`."""
     max_steps: int = -1
     """Optimiser steps; -1 = until `max_epochs`."""
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"

@@ -106,9 +106,9 @@ class RunDirectory:
             raise UserError(f"cannot make the run folder {out}: {error.strerror}") from None
 
     @classmethod
-    def start(cls, config: Any, options: RunOptions) -> "RunDirectory":
-        """Open `options.out` and write config.yaml and env.json into it."""
-        run = cls(options.out)
+    def create(cls, verb: str, config: Any, options: RunOptions) -> "RunDirectory":
+        """Open `options.out`, or a new folder of the verb, and write config.yaml and env.json."""
+        run = cls(options.out or default_out(verb, "default"))
         run.write_config(config)
         run.write_env(options)
         return run
@@ -133,6 +133,24 @@ class RunDirectory:
         """metrics.csv: one row per logged step."""
         return self.path / "metrics.csv"
 
+    def resume_path(self, options: RunOptions) -> Path | None:
+        """The checkpoint that `options.resume` means, None to start anew.
+
+        Raises:
+            UserError: A path that holds no checkpoint.
+        """
+        if not options.resume:
+            return None
+        if options.resume == "auto":
+            return newest_checkpoint(self.checkpoints)
+        path = Path(options.resume)
+        found = newest_checkpoint(path / "checkpoints" if path.is_dir() else path)
+        if found is None:
+            raise UserError(
+                f"--resume {path}: no checkpoint there; give a .ckpt file, a run folder, or auto"
+            )
+        return found
+
     def write_config(self, config: Any) -> None:
         """Write the resolved configuration."""
         atomic_write(self.path / "config.yaml", to_yaml(config))
@@ -154,6 +172,14 @@ class RunDirectory:
         if path.is_file():
             content = json.loads(path.read_text())
         return content
+
+
+def newest_checkpoint(path: Path) -> Path | None:
+    """`path` itself if it is a file, else the folder's newest .ckpt file; None without one."""
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
+    return found[-1] if found else None
 
 
 def default_out(verb: str, config_name: str, *, root: Path | str = "runs") -> Path:

@@ -1,0 +1,115 @@
+"""Checkpoints that survive a kill at any moment and resume exactly."""
+
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback, Checkpoint
+
+from foretell.errors import UserError
+from foretell.run import atomic_path
+
+
+class SafeCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary file and renames; reads plain tensors and numbers only."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        with atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(checkpoint, file)
+            except RuntimeError as error:  # torch hides the system's error of a full disk
+                raise OSError(f"the disk is full or failing ({error})") from error
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        try:
+            checkpoint: dict[str, Any] = super().load_checkpoint(
+                path, map_location=map_location or "cpu", weights_only=True
+            )
+        except FileNotFoundError:
+            raise UserError(f"no checkpoint at {path}") from None
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise UserError(f"checkpoint {path} cannot be read: {reason}") from None
+        return checkpoint
+
+
+class Checkpoints(Checkpoint):
+    """`last.ckpt` after every epoch, every few minutes and on SIGTERM; others are kept on request.
+
+    Args:
+        folder: Where checkpoints go.
+        every_n_steps: Also keep `step_<n>.ckpt` every so many optimiser steps; 0 = none.
+        minutes: Longest time between two writes of `last.ckpt`.
+    """
+
+    def __init__(self, folder: Path, *, every_n_steps: int, minutes: float) -> None:
+        super().__init__()
+        self.folder, self.every_n_steps, self.seconds = folder, every_n_steps, minutes * 60.0
+        self._saved_step = -1
+        self._saved_at = 0.0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        if trainer.is_global_zero:
+            for left_over in self.folder.glob(".*.tmp"):  # of a run killed while it wrote
+                left_over.unlink(missing_ok=True)
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        # Between optimiser steps gradients are being accumulated, which no checkpoint holds.
+        if trainer.global_step == self._saved_step or trainer.fit_loop._should_accumulate():
+            return
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            self._save(trainer, f"step_{trainer.global_step:08d}.ckpt")
+        late = time.monotonic() - self._saved_at > self.seconds
+        if _any_process(trainer, late or trainer.received_sigterm):
+            self._save(trainer, "last.ckpt")
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        self._save(trainer, "last.ckpt")
+
+    def _save(self, trainer: lightning.Trainer, name: str) -> None:
+        trainer.save_checkpoint(self.folder / name)
+        if name == "last.ckpt":
+            self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+
+
+class SeededBatches(Callback):
+    """Seeds the global generators before each batch from (seed, process, epoch, batch).
+
+    A batch then draws the same numbers in an unbroken and in a resumed run, whatever was drawn in
+    between: no generator state needs to be saved.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: lightning.Trainer, pl_module: Any, batch: Any, batch_idx: int
+    ) -> None:
+        key = (self.seed, trainer.global_rank, trainer.current_epoch, batch_idx)
+        words = np.random.SeedSequence(key).generate_state(2)
+        torch.manual_seed(int(words[0]))
+        np.random.seed(int(words[1]))
+        random.seed(int(words[1]))
+
+
+def _any_process(trainer: lightning.Trainer, decision: bool) -> bool:
+    if trainer.world_size == 1:
+        return decision
+    return bool(trainer.strategy.reduce_boolean_decision(decision, all=False))
