@@ -86,7 +86,7 @@ def _loggers(run: RunDirectory, options: RunOptions) -> list[Logger]:
         from lightning.pytorch.loggers import WandbLogger
 
         try:
-            loggers.append(WandbLogger(name=run.path.name, save_dir=run.path, offline=True))
+            loggers.append(WandbLogger(name=run.path.name, save_dir=run.path))
         except ModuleNotFoundError:
             raise UserError(
                 "--logger wandb: wandb is not installed; pip install wandb, or choose csv or "

@@ -1,0 +1,48 @@
+"""Configuration files by path or by name: those shipped with the package, or the checkout's."""
+
+from pathlib import Path
+from typing import Any
+
+from foretell.config import load_mapping
+from foretell.errors import UserError, nearest
+
+
+def preset_folder(head: str) -> Path:
+    """Folder of a head's presets: inside the wheel, else the checkout's `configs/`."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "configs" / head
+    return shipped if shipped.is_dir() else package.parent / "configs" / head
+
+
+def preset_names(head: str) -> list[str]:
+    """Names that `--config` takes beside paths."""
+    return sorted(path.stem for path in preset_folder(head).glob("*.yaml"))
+
+
+def read_config(name: str, head: str) -> tuple[dict[str, Any], str]:
+    """Read a configuration file.
+
+    Args:
+        name: A path, else the name of a preset of `head`.
+        head: Folder of presets, such as `lidar`.
+
+    Returns:
+        The values, and where they were read, for messages.
+
+    Raises:
+        UserError: Neither a file nor a preset.
+    """
+    path = Path(name)
+    if not path.is_file():
+        path = preset_folder(head) / f"{name.removesuffix('.yaml').removeprefix(head + '/')}.yaml"
+    if not path.is_file():
+        names = preset_names(head)
+        raise UserError(
+            f"--config {name}: no such file, and no preset of that name; presets: "
+            f"{', '.join(names) or 'none'}{nearest(name, names)}"
+        )
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {name}: cannot be read: {error}") from None
+    return load_mapping(text, place=str(name)), str(name)

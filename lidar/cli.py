@@ -1,0 +1,16 @@
+"""Verbs of `foretell lidar`, by name."""
+
+from foretell.verbs import Verb
+
+VERBS = {
+    "pretrain": Verb(
+        "learn a 3D backbone by forecasting LiDAR sweeps",
+        "lidar.config:PretrainConfig",
+        "lidar.pretrain:run",
+    ),
+    "forecast": Verb(
+        "score and draw what a pretrained model forecasts",
+        "lidar.config:ForecastConfig",
+        "lidar.forecast:run",
+    ),
+}
