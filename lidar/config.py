@@ -369,11 +369,30 @@ class PretrainConfig:
     aug: AugConfig = dataclasses.field(default_factory=AugConfig)
     ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
-    trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    trainer: TrainerConfig = dataclasses.field(
+        default_factory=lambda: TrainerConfig(max_epochs=-1)
+    )
+    """Lightning Trainer; max_epochs -1 without max_steps = all stages of the curriculum."""
 
     def __post_init__(self) -> None:
-        if self.ablation.level == "nf" and self.decoder.type == "sdf" and self.loss.weights[0] == 0:
-            raise ValueError("loss.weights[0] is 0: ablation.level nf would have no range loss")
+        if not 0 <= self.mask.ratio < 1:
+            raise ValueError(f"mask.ratio must lie in [0, 1), got {self.mask.ratio}")
+        if len(self.loss.weights) != 3:
+            raise ValueError(
+                "loss.weights needs three numbers (range, surface, intensity), "
+                f"got {self.loss.weights}"
+            )
+        horizons = self.data.horizons_s
+        if any(later <= earlier for earlier, later in zip([0.0, *horizons], horizons, strict=False)):
+            raise ValueError(f"data.horizons_s must be positive and ascending, got {horizons}")
+        for stage in self.curriculum.stages:
+            if len(stage) != 2 or min(stage) < 1:
+                raise ValueError(
+                    "curriculum.stages needs pairs [furthest horizon >= 1, epochs >= 1], "
+                    f"got {self.curriculum.stages}"
+                )
+        if not self.curriculum.stages:
+            raise ValueError("curriculum.stages is empty: give at least one [horizon, epochs] pair")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,128 @@
+"""`foretell lidar pretrain`: the training loop around `lidar.trend.Trend`."""
+
+import dataclasses
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from foretell.config import RunOptions, TrainerConfig
+from foretell.errors import UserError
+from lidar.config import PretrainConfig, num_epochs, trend_config
+from lidar.data.batch import WindowBatch
+from lidar.trend import Trend
+
+
+class PretrainModule(lightning.LightningModule):
+    """Steps, logging and optimiser of TREND pretraining (TREND §3.5, §4.1)."""
+
+    def __init__(self, config: PretrainConfig, model: Trend) -> None:
+        super().__init__()
+        self.config = config
+        self.model = model
+
+    def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
+        """Loss of one batch."""
+        report = self.model.losses(batch)
+        self._log("train", report.terms, batch)
+        return report.total
+
+    def validation_step(self, batch: WindowBatch, batch_index: int) -> None:
+        """The same terms on windows that are not trained on."""
+        self._log("val", self.model.losses(batch).terms, batch)
+
+    def _log(self, part: str, terms: dict[str, Tensor], batch: WindowBatch) -> None:
+        values = {**terms, **{f"kept_{name}": share for name, share in batch.kept.items()}}
+        self.log_dict(
+            {f"{part}/{name}": value for name, value in values.items()},
+            batch_size=batch.batch_size,
+            on_step=part == "train",
+            on_epoch=part == "val",
+            sync_dist=True,
+        )
+
+    def configure_optimizers(self) -> Any:
+        """AdamW or Adam, linear warm-up and one cosine over the whole run."""
+        optim = self.config.optim
+        total = int(self.trainer.estimated_stepping_batches)
+        if optim.warmup_iters >= total:
+            raise UserError(
+                f"optim.warmup_iters {optim.warmup_iters} is not below the run's {total} steps: "
+                "lower it or train longer"
+            )
+        optimizer_class = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[optim.name]
+        optimizer = optimizer_class(parameter_groups(self.model, optim.weight_decay), lr=optim.lr)
+        restarts = self._restart_steps(total) if optim.restart else []
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer,
+            lambda step: learning_rate_factor(step, total, optim.warmup_iters, restarts),
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def _restart_steps(self, total: int) -> list[int]:
+        """Steps at which the later curriculum stages begin."""
+        stages = self.config.curriculum.stages
+        ends = [sum(epochs for _, epochs in stages[: n + 1]) for n in range(len(stages) - 1)]
+        return [round(total * end / num_epochs(self.config.curriculum)) for end in ends]
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights with decay; norms, biases and the sharpness z without."""
+    decayed: list[Tensor] = []
+    kept: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        is_weight = parameter.ndim > 1 and name.endswith("weight")
+        (decayed if is_weight else kept).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+
+
+def learning_rate_factor(step: int, total: int, warmup: int, restarts: list[int]) -> float:
+    """Linear warm-up, then one cosine to zero, or one for each stretch between restarts.
+
+    Example:
+        >>> [round(learning_rate_factor(s, 100, 10, []), 3) for s in (0, 9, 55, 100)]
+        [0.1, 1.0, 0.5, 0.0]
+    """
+    if step < warmup:
+        return (step + 1) / warmup
+    borders = [warmup, *[border for border in restarts if border > warmup], total]
+    start = max(border for border in borders[:-1] if border <= step)
+    end = min((border for border in borders if border > start), default=total)
+    progress = min(1.0, (step - start) / max(1, end - start))
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def run(config: PretrainConfig, options: RunOptions) -> None:
+    """Train, choose the copy-last baseline on training windows, keep the model, draw the curves.
+
+    Raises:
+        UserError: Missing or broken data, no window, an unwritable run directory.
+    """
+    from foretell.run import RunDirectory
+    from foretell.trainer import build_trainer
+    from lidar.data.datamodule import PretrainDataModule
+    from lidar.evaluation.forecast import finish_pretraining
+
+    run_directory = RunDirectory.start(config, options)
+    data = PretrainDataModule(config, seed=options.seed)
+    data.setup("fit")
+    torch.manual_seed(options.seed)
+    model = Trend(trend_config(config, data.feature_columns))
+    module = PretrainModule(config, model)
+    trainer = build_trainer(whole_curriculum(config), run_directory, options)
+    trainer.fit(module, datamodule=data, ckpt_path=run_directory.resume_path(options))
+
+
+def whole_curriculum(config: PretrainConfig) -> TrainerConfig:
+    """The trainer's configuration, with all curriculum stages where no length is given."""
+    if config.trainer.max_epochs == -1 and config.trainer.max_steps == -1:
+        return dataclasses.replace(config.trainer, max_epochs=num_epochs(config.curriculum))
+    return config.trainer
