@@ -5,7 +5,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,28 @@ def run_verb(head: str, name: str, verb: Verb, arguments: Sequence[str]) -> None
     if "--help" in arguments or "-h" in arguments:
         sys.stdout.write(_help(head, name, verb, config_kind))
         return
-    config, options, config_name = parse(head, name, config_kind, arguments)
+    defaults = load(verb.defaults) if verb.defaults else None
+    config, options, config_name = parse(head, name, config_kind, arguments, defaults)
     function = load(verb.run)
     _set_up_messages(options)
     function(config, _with_folder(options, f"{head}-{name}", config_name))
 
 
 def parse(
-    head: str, name: str, config_kind: type, arguments: Sequence[str]
+    head: str,
+    name: str,
+    config_kind: type,
+    arguments: Sequence[str],
+    defaults: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> tuple[Any, RunOptions, str]:
     """Read flags and configuration files.
+
+    Args:
+        head: Such as `lidar`.
+        name: The verb.
+        config_kind: Its configuration.
+        arguments: What was typed after the verb.
+        defaults: Values under files and flags, from the flags that were given.
 
     Returns:
         The configuration, the run's options and the configuration's name.
@@ -43,7 +55,7 @@ def parse(
     """
     flags = _read_flags(head, name, config_kind, arguments)
     sources = flags.pop("config", None) or []
-    values: dict[str, Any] = {}
+    values = defaults(flags) if defaults else {}
     for source in sources:
         content, place = read_config(source, head)
         from_dict(config_kind, content, place=place)

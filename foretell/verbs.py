@@ -13,6 +13,9 @@ class Verb(NamedTuple):
     """`module:Class` of its configuration; the module imports no torch."""
     run: str
     """`module:function`, called as `function(config, options)`."""
+    defaults: str = ""
+    """`module:function`, called with the given flags; returns values that files and flags
+    override, such as those kept with `--model`. Empty = the dataclass's own defaults."""
 
 
 def load(name: str) -> Any:
