@@ -1,83 +1,163 @@
-"""The sparse convolution: out[i] = sum_k W_k in[j] over the pairs (j, i) of a kernel map."""
+"""The sparse convolution: out[i] = sum_k in[j] W_k over the pairs (j, i) of a kernel map."""
 
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from lidar.sparse.kernel_map import KernelMap
+from lidar.sparse.tiles import Tile
 
 
 def sparse_convolution(
     feats: Float[Tensor, "inputs in_channels"],
     weight: Float[Tensor, "offsets in_channels out_channels"],
+    bias: Float[Tensor, " out_channels"] | None,
     kernel_map: KernelMap,
+    *,
+    inverse: bool = False,
 ) -> Float[Tensor, "outputs out_channels"]:
     """Cross-correlation over occupied voxels, with a hand-written backward pass.
 
-    out[i] = sum_k in[j] W_k over pairs (j, i) of offset k. Products may be bf16 or fp16; the sum
-    over offsets is fp32 at least.
+    out[i] = bias + sum_k in[j] W_k over the pairs (j, i) of offset k. Products may be bf16 or fp16;
+    the sum over offsets is at least fp32.
 
     Args:
         feats: Input features, one row per input voxel.
         weight: One matrix per kernel offset.
+        bias: Added to every output, or none.
         kernel_map: Pairs of input and output rows.
+        inverse: Read the pairs from output to input (transposed convolution).
 
     Returns:
         Output features in the type of `feats`.
     """
-    result: Tensor = _SparseConvolution.apply(feats, weight, kernel_map)
+    result: Tensor = _SparseConvolution.apply(feats, weight, bias, kernel_map, inverse)
     return result
 
 
 class _SparseConvolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, feats: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+    def forward(
+        ctx: Any,
+        feats: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        kernel_map: KernelMap,
+        inverse: bool,
+    ) -> Tensor:
         ctx.save_for_backward(feats, weight)
-        ctx.kernel_map = kernel_map
-        return _correlate(feats, weight, kernel_map)
+        ctx.kernel_map, ctx.inverse = kernel_map, inverse
+        return _correlate(feats, weight, bias, kernel_map.tiles(inverse))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         feats, weight = ctx.saved_tensors
+        wants_feats, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad = grads[0].contiguous()
-        grad_feats = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            backwards = ctx.kernel_map.transposed()
-            grad_feats = _correlate(grad, weight.transpose(1, 2), backwards)
-        if ctx.needs_input_grad[1]:
-            grad_weight = _weight_gradient(feats, grad, ctx.kernel_map).to(weight.dtype)
-        return grad_feats, grad_weight, None
+        grad_feats, grad_weight = _backward(
+            feats if wants_weight else None,
+            grad,
+            weight.transpose(1, 2) if wants_feats else None,
+            ctx.kernel_map,
+            ctx.inverse,
+        )
+        if grad_weight is not None:
+            grad_weight = grad_weight.to(weight.dtype)
+        grad_bias = grad.sum(0) if wants_bias else None
+        return grad_feats, grad_weight, grad_bias, None, None
 
 
-def _correlate(feats: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
-    wide = torch.promote_types(feats.dtype, torch.float32)
-    if kernel_map.identity is None:
-        total = feats.new_zeros(kernel_map.num_out, weight.shape[2], dtype=wide)
+def _correlate(
+    feats: Tensor, weight: Tensor, bias: Tensor | None, tiles: tuple[Tile, ...]
+) -> Tensor:
+    out = feats.new_empty(tiles[-1].last if tiles else 0, weight.shape[2])
+    matrices = weight.unbind(0)
+    gathered, products = _buffers(feats, weight.shape[2], tiles)
+    for tile in tiles:
+        rows = torch.index_select(feats, 0, tile.in_rows, out=gathered[: len(tile.in_rows)])
+        for offset, start, stop in tile.blocks:
+            block = _block(feats, rows, tile, start, stop)
+            _multiply(block, matrices[offset], products[start:stop])
+        _sum_rows(products, tile, bias, out[tile.first : tile.last])
+    return out
+
+
+def _backward(
+    feats: Tensor | None,
+    grad: Tensor,
+    transposed: Tensor | None,
+    kernel_map: KernelMap,
+    inverse: bool,
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of input and weight in one sweep over the pairs read backwards.
+
+    The pair (j, i) of offset k hands grad[i] W_k^T to input j and in[j]^T grad[i] to W_k. Tiles run
+    over j, so that grad[i] is gathered once and in[j] comes from the tile.
+    """
+    tiles = kernel_map.tiles(not inverse)
+    num_offsets, symmetric = len(kernel_map.counts), kernel_map.identity is not None
+    in_channels = feats.shape[1] if feats is not None else transposed.shape[2]  # type: ignore[union-attr]
+    grad_feats = grad.new_empty(tiles[-1].last if tiles else 0, in_channels)
+    grad_weight = None
+    if feats is not None:
+        wide = torch.promote_types(grad.dtype, torch.float32)
+        grad_weight = grad.new_zeros(num_offsets, in_channels, grad.shape[1], dtype=wide)
+    gathered, products = _buffers(grad, in_channels, tiles)
+    inputs = grad.new_empty(len(gathered), in_channels) if feats is not None else None
+    for tile in tiles:
+        rows = torch.index_select(grad, 0, tile.in_rows, out=gathered[: len(tile.in_rows)])
+        if feats is not None and inputs is not None and grad_weight is not None:
+            own = feats[tile.first : tile.last]
+            local = torch.index_select(own, 0, tile.local_rows, out=inputs[: len(tile.local_rows)])
+        for offset, start, stop in tile.blocks:
+            block = _block(grad, rows, tile, start, stop)
+            # A submanifold map read backwards is itself with the offsets reversed.
+            tap = num_offsets - 1 - offset if symmetric else offset
+            if transposed is not None:
+                _multiply(block, transposed[tap], products[start:stop])
+            if feats is not None and grad_weight is not None:
+                paired = _block(feats, local, tile, start, stop)
+                if block.dtype == grad_weight.dtype:
+                    grad_weight[tap].addmm_(paired.t(), block)
+                else:
+                    grad_weight[tap] += torch.mm(paired.t(), block)
+        if transposed is not None:
+            _sum_rows(products, tile, None, grad_feats[tile.first : tile.last])
+    return (None if transposed is None else grad_feats), grad_weight
+
+
+def _buffers(rows: Tensor, width: int, tiles: tuple[Tile, ...]) -> tuple[Tensor, Tensor]:
+    """Space for the gathered rows and the products of any tile; fresh pages are dear."""
+    gathered = rows.new_empty(max((len(t.in_rows) for t in tiles), default=0), rows.shape[1])
+    wide = torch.promote_types(rows.dtype, torch.float32)
+    products = rows.new_empty(max((t.num_pairs for t in tiles), default=0), width, dtype=wide)
+    return gathered, products
+
+
+def _block(table: Tensor, gathered: Tensor, tile: Tile, start: int, stop: int) -> Tensor:
+    if start < tile.identity:
+        return table[tile.first : tile.last]
+    return gathered[start - tile.identity : stop - tile.identity]
+
+
+def _multiply(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
+    if rows.dtype == out.dtype:
+        torch.mm(rows, matrix, out=out)
     else:
-        total = torch.mm(feats, weight[kernel_map.identity]).to(wide)
-    start = 0
-    for offset, count in enumerate(kernel_map.counts):
-        if count and offset != kernel_map.identity:
-            pairs = slice(start, start + count)
-            rows = feats.index_select(0, kernel_map.in_rows[pairs])
-            product = torch.mm(rows, weight[offset]).to(wide)
-            total.index_add_(0, kernel_map.out_rows[pairs], product)
-        start += count
-    return total.to(feats.dtype)
+        out.copy_(torch.mm(rows, matrix))
 
 
-def _weight_gradient(feats: Tensor, grad: Tensor, kernel_map: KernelMap) -> Tensor:
-    wide = torch.promote_types(feats.dtype, torch.float32)
-    result = feats.new_zeros(len(kernel_map.counts), feats.shape[1], grad.shape[1], dtype=wide)
-    start = 0
-    for offset, count in enumerate(kernel_map.counts):
-        if offset == kernel_map.identity:
-            result[offset] = torch.mm(feats.t(), grad)
-        elif count:
-            pairs = slice(start, start + count)
-            rows = feats.index_select(0, kernel_map.in_rows[pairs])
-            result[offset] = torch.mm(rows.t(), grad.index_select(0, kernel_map.out_rows[pairs]))
-        start += count
-    return result
+def _sum_rows(products: Tensor, tile: Tile, bias: Tensor | None, out: Tensor) -> None:
+    """Sum the products of each output row of a tile."""
+    if not tile.num_pairs:
+        out.zero_() if bias is None else out.copy_(bias.expand_as(out))
+        return
+    total = torch.embedding_bag(products, tile.bags, tile.bag_starts, mode=0)[0]
+    if bias is None:
+        out.copy_(total)
+    elif out.dtype == total.dtype:
+        torch.add(total, bias, out=out)
+    else:
+        out.copy_(total + bias)

@@ -1,12 +1,14 @@
 """Kernel maps: which input voxel meets which output voxel under each kernel offset."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from lidar.sparse.sites import MAX_KEY, Sites, Triple, pack_keys
+from lidar.sparse.tiles import Tile, cut_tiles
 
 
 @dataclass(frozen=True)
@@ -29,10 +31,28 @@ class KernelMap:
     identity: int | None = None
     """Offset that pairs every row with itself (the centre of a submanifold kernel)."""
 
-    def transposed(self) -> "KernelMap":
-        """The same pairs read from output to input: the map of the inverse convolution."""
-        return KernelMap(
-            self.out_rows, self.in_rows, self.counts, self.num_out, self.num_in, self.identity
+    def tiles(self, inverse: bool) -> tuple[Tile, ...]:
+        """Pairs by output row, or by input row when read backwards.
+
+        A submanifold map read backwards is itself with the offsets reversed: its forward tiles
+        serve both, and the caller reverses the offsets.
+        """
+        return self._backward if inverse and self.identity is None else self._forward
+
+    @cached_property
+    def _forward(self) -> tuple[Tile, ...]:
+        return cut_tiles(
+            self.in_rows,
+            self.out_rows,
+            self.counts,
+            num_out=self.num_out,
+            identity=self.identity,
+        )
+
+    @cached_property
+    def _backward(self) -> tuple[Tile, ...]:
+        return cut_tiles(
+            self.out_rows, self.in_rows, self.counts, num_out=self.num_in, identity=None
         )
 
 

@@ -83,16 +83,19 @@ class SparseConvBase(nn.Module):
         )
 
     def convolve(
-        self, feats: Float[Tensor, "inputs in_channels"], kernel_map: KernelMap
+        self,
+        feats: Float[Tensor, "inputs in_channels"],
+        kernel_map: KernelMap,
+        *,
+        inverse: bool = False,
     ) -> Float[Tensor, "outputs out_channels"]:
         """Convolve with a given map; under autocast in its type."""
-        weight = self.weight.flatten(1, 3).permute(1, 2, 0)
+        weight, bias = self.weight.flatten(1, 3).permute(1, 2, 0), self.bias
         device = feats.device.type
         if torch.is_autocast_enabled(device):
             kind = torch.get_autocast_dtype(device)
             feats, weight = feats.to(kind), weight.to(kind)
-        out = sparse_convolution(feats, weight, kernel_map)
-        return out if self.bias is None else out + self.bias.to(out.dtype)
+        return sparse_convolution(feats, weight, bias, kernel_map, inverse=inverse)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
@@ -165,7 +168,7 @@ class SparseInverseConv3d(SparseConvBase):
                 f"{self.kernel_size}, stride {self.stride}, padding {self.padding} makes of the "
                 "target; use the sizes of the strided convolution that this layer inverts"
             )
-        return target.with_feats(self.convolve(x.feats, kernel_map.transposed()))
+        return target.with_feats(self.convolve(x.feats, kernel_map, inverse=True))
 
 
 class VoxelBatchNorm(nn.BatchNorm1d):
