@@ -122,7 +122,3 @@ def _raised_by_us(error: BaseException) -> bool:
 def _fail(message: str, code: int) -> int:
     sys.stderr.write(f"foretell: {message}\n")
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())
