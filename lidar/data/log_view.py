@@ -1,0 +1,193 @@
+"""One log, or a part of it, as the index knows it: times and poses at once, sweeps on demand."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int16, Int64
+from numpy import ndarray
+
+from lidar.data.readers import read_sweep_file
+from lidar.data.structures import Boxes, SensorSpec, Sweep
+from lidar.geometry.se3 import invert, se3, transform_points, wrap_angle
+
+NEAR_EGO_M = 1.0
+"""Returns with abs x and abs y below this are the carrier itself (nuScenes devkit, OpenPCDet)."""
+
+
+class LabelAccessError(RuntimeError):
+    """Code that must not see labels asked for them."""
+
+
+@dataclass(frozen=True)
+class LogView:
+    """Sweeps first..last of a log; sweep 0 of the view is `sweep_offset` of the whole log."""
+
+    name: str
+    kind: str
+    root: Path
+    sensor: SensorSpec
+    """In the frame of the points that this view hands out."""
+    point_columns: tuple[str, ...]
+    arrays: Mapping[str, Any]
+    """Index columns over the sweeps and boxes of all logs, memory-mapped."""
+    categories: tuple[str, ...]
+    first: int
+    """First sweep of the view in the index."""
+    last: int
+    """End of the view in the index, excluded."""
+    sweep_offset: int = 0
+    """Number of the view's first sweep in the whole log."""
+    points_R_delivered: Float64[ndarray, "3 3"] = dataclasses.field(
+        default_factory=lambda: np.eye(3)
+    )
+    """Rotates delivered axes to those of the view (`data.frame`)."""
+    labels: bool = True
+    """Whether boxes may be read."""
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    @property
+    def timestamps_ns(self) -> Int64[ndarray, " sweeps"]:
+        """Time of each sweep."""
+        return self._column("timestamps_ns")
+
+    @property
+    def global_SE3_ego(self) -> Float64[ndarray, "sweeps 4 4"]:
+        """Vehicle poses."""
+        return self._column("global_SE3_ego")
+
+    @cached_property
+    def global_SE3_lidar(self) -> Float64[ndarray, "sweeps 4 4"]:
+        """Sensor poses, in the axes of the points."""
+        return self._column("global_SE3_lidar") @ se3(self.points_R_delivered.T, np.zeros(3))
+
+    @property
+    def is_key(self) -> Bool[ndarray, " sweeps"]:
+        """Key frames; all sweeps where the data set marks none."""
+        return self._column("is_key")
+
+    @property
+    def labelled(self) -> Bool[ndarray, " sweeps"]:
+        """Sweeps with annotations."""
+        return self._column("labelled")
+
+    def cut(self, first: int, last: int) -> "LogView":
+        """The sweeps first..last (excluded) of this view."""
+        return dataclasses.replace(
+            self,
+            first=self.first + first,
+            last=self.first + last,
+            sweep_offset=self.sweep_offset + first,
+        )
+
+    def without_labels(self) -> "LogView":
+        """The same log with its boxes out of reach."""
+        return dataclasses.replace(self, labels=False)
+
+    def sweep(self, i: int) -> Sweep:
+        """Read sweep `i` of the view, in its own sensor frame.
+
+        Raises:
+            UserError: The file is missing or damaged.
+        """
+        self._check(i)
+        path = self.root / self.arrays["file"][self.first + i].decode()
+        points, ring = read_sweep_file(self.kind, path, self.point_columns)
+        return Sweep(
+            points=self._rotated(points),
+            columns=self.point_columns,
+            timestamp_ns=int(self.timestamps_ns[i]),
+            global_SE3_lidar=self.global_SE3_lidar[i],
+            ring=ring,
+        )
+
+    def accumulated(self, i: int, num_sweeps: int, stride: int = 1, *, earliest: int = 0) -> Sweep:
+        """Sweep `i` and earlier ones in sweep `i`'s frame, with a `dt` column.
+
+        Own-car returns (abs x < 1 and abs y < 1) are dropped in the frame of the sweep that saw
+        them. Where too few earlier sweeps exist the last available one repeats, dt as is.
+
+        Args:
+            i: Reference sweep.
+            num_sweeps: Sweeps to join, the reference included.
+            stride: Take every n-th earlier sweep.
+            earliest: No sweep before this one is used (the start of the uninterrupted stretch).
+        """
+        points, rings = [], []
+        loaded: dict[int, tuple[Float32[ndarray, "points columns"], Any]] = {}
+        available = i
+        for n in range(num_sweeps):
+            if i - n * stride >= earliest:
+                available = i - n * stride
+            if available not in loaded:
+                loaded[available] = self._in_frame_of(i, available)
+            points.append(loaded[available][0])
+            rings.append(loaded[available][1])
+        joined = np.concatenate(points)
+        return Sweep(
+            points=joined,
+            columns=(*self.point_columns, "dt"),
+            timestamp_ns=int(self.timestamps_ns[i]),
+            global_SE3_lidar=self.global_SE3_lidar[i],
+            ring=None if rings[0] is None else np.concatenate(rings),
+            dt_s=joined[:, -1],
+        )
+
+    def boxes(self, i: int) -> Boxes | None:
+        """Annotated objects of sweep `i`; None where the sweep was not annotated.
+
+        Raises:
+            LabelAccessError: On a view made for pretraining.
+        """
+        if not self.labels:
+            raise LabelAccessError(
+                f"boxes of log {self.name!r} were asked for in pretraining, which must not see them"
+            )
+        self._check(i)
+        if not self.labelled[i]:
+            return None
+        first, last = self.arrays["box_start"][self.first + i : self.first + i + 2]
+        boxes = np.array(self.arrays["box"][first:last])
+        rotation = self.points_R_delivered
+        boxes[:, :3] = boxes[:, :3] @ rotation.T
+        boxes[:, 6] = wrap_angle(boxes[:, 6] + np.arctan2(rotation[1, 0], rotation[0, 0]))
+        return Boxes(
+            boxes=boxes,
+            velocity_mps=self.arrays["box_velocity"][first:last] @ rotation[:2, :2].T,
+            category=tuple(self.categories[n] for n in self.arrays["box_category"][first:last]),
+            track_id=tuple(name.decode() for name in self.arrays["box_track"][first:last]),
+            num_points=np.array(self.arrays["box_num_points"][first:last]),
+        )
+
+    def _in_frame_of(
+        self, i: int, source: int
+    ) -> tuple[Float32[ndarray, "points columns"], Int16[ndarray, " points"] | None]:
+        sweep = self.sweep(source)
+        keep = (np.abs(sweep.points[:, :2]) >= NEAR_EGO_M).any(axis=1)
+        points = sweep.points[keep]
+        if source != i:
+            ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[source]
+            points[:, :3] = transform_points(ref_SE3_source, points)
+        dt_s = 1e-9 * float(self.timestamps_ns[i] - self.timestamps_ns[source])
+        points = np.column_stack([points, np.full(len(points), dt_s, np.float32)])
+        return points, None if sweep.ring is None else sweep.ring[keep]
+
+    def _rotated(self, points: Float32[ndarray, "points columns"]) -> Any:
+        if np.array_equal(self.points_R_delivered, np.eye(3)):
+            return points
+        rotated = points.copy()
+        rotated[:, :3] = points[:, :3] @ self.points_R_delivered.T.astype(np.float32)
+        return rotated
+
+    def _column(self, name: str) -> Any:
+        return np.asarray(self.arrays[name])[self.first : self.last]
+
+    def _check(self, i: int) -> None:
+        if not 0 <= i < len(self):
+            raise IndexError(f"log {self.name!r} has sweeps 0..{len(self) - 1}, got {i}")

@@ -1,0 +1,202 @@
+"""nuScenes roots: our own reading of the 13 JSON tables and of `.pcd.bin` sweeps.
+
+    <root>/<version>/*.json                               tables
+    <root>/{samples,sweeps}/LIDAR_TOP/*.pcd.bin           float32 [N, 5] x y z intensity ring
+
+The LiDAR axes are x right, y forward, z up; quaternions are w x y z; calibrated_sensor is
+ego_SE3_lidar and ego_pose is global_SE3_ego. Annotations are global with sizes w l h, and become
+l w h boxes in the LiDAR frame of their key sweep. A log is a scene.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int16
+from numpy import ndarray
+
+from foretell.errors import UserError, nearest
+from lidar.config import DataConfig
+from lidar.data.nuscenes_boxes import Annotations
+from lidar.data.nuscenes_splits import official_splits
+from lidar.data.nuscenes_tables import read_table
+from lidar.data.point_files import check_size, read_binary
+from lidar.data.structures import SensorSpec
+from lidar.data.tables import LogTable, Progress, Source, no_progress
+from lidar.geometry.se3 import matrix_from_quaternion_wxyz, se3
+
+CHANNEL = "LIDAR_TOP"
+COLUMNS = ("x", "y", "z", "intensity")
+SENSOR = SensorSpec(
+    name="HDL-32E",
+    height_m=1.84,
+    flu_R_lidar=np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
+    ego_box=(-1.0, 1.0, -1.5, 2.5),
+    intensity_rule="divide_255",
+    num_rings=32,
+)
+_POSE_TABLES = ("scene", "sample", "sample_data", "calibrated_sensor", "sensor", "ego_pose")
+_LABEL_TABLES = ("sample_annotation", "instance", "category")
+
+
+def fingerprint_files(config: DataConfig) -> tuple[list[Path], list[Path]]:
+    """Tables whose content, and folders whose listing, the index depends on."""
+    folder = version_folder(config)
+    tables = [folder / f"{name}.json" for name in (*_POSE_TABLES, *_LABEL_TABLES)]
+    sweeps = [Path(config.root) / name / CHANNEL for name in ("samples", "sweeps")]
+    return [*tables, folder / "splits.json"], sweeps
+
+
+def version_folder(config: DataConfig) -> Path:
+    """The folder of the tables.
+
+    Raises:
+        UserError: It is absent; names the versions that are there.
+    """
+    root = Path(config.root)
+    folder = root / config.version
+    if (folder / "scene.json").is_file():
+        return folder
+    found = sorted(path.parent.name for path in root.glob("*/scene.json"))
+    if found:
+        raise UserError(
+            f"no nuScenes version {config.version!r} under {root}: found {', '.join(found)}; set "
+            f"--data.version{nearest(config.version, found)}"
+        )
+    raise UserError(
+        f"no nuScenes tables under {root}: looked for {folder}/scene.json; download metadata and "
+        "LiDAR blobs from https://www.nuscenes.org/nuscenes#download, or make a root in the same "
+        "format with `foretell lidar simulate`"
+    )
+
+
+def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Source:
+    """Read the tables of every scene with LiDAR sweeps on disk.
+
+    Missing annotation tables are no error: the logs then have no boxes.
+
+    Raises:
+        UserError: A table is missing or malformed, or no sweep is on disk.
+    """
+    root, folder = Path(config.root), version_folder(config)
+    steps = ("sensors", "sweeps", "poses", "annotations")
+    progress(f"nuScenes {steps[0]}", 0, 4)
+    sensors = read_table(folder / "sensor.json", key="channel", wanted=[CHANNEL])
+    mounts = read_table(
+        folder / "calibrated_sensor.json", key="sensor_token", wanted=list(sensors)
+    )
+    if not mounts:
+        raise UserError(f"{folder / 'calibrated_sensor.json'} knows no sensor {CHANNEL}")
+    scenes = read_table(folder / "scene.json")
+    samples = read_table(folder / "sample.json")
+    progress(f"nuScenes {steps[1]}", 1, 4)
+    sweeps = read_table(
+        folder / "sample_data.json", key="calibrated_sensor_token", wanted=list(mounts)
+    )
+    progress(f"nuScenes {steps[2]}", 2, 4)
+    pose_tokens = {sweep["ego_pose_token"] for sweep in sweeps.values()}
+    poses = read_table(folder / "ego_pose.json", key="token", wanted=pose_tokens)
+    progress(f"nuScenes {steps[3]}", 3, 4)
+    annotations = Annotations.read(folder, _LABEL_TABLES, samples)
+
+    of_scene: dict[str, list[dict[str, Any]]] = {token: [] for token in scenes}
+    try:
+        for sweep in sweeps.values():
+            of_scene[samples[sweep["sample_token"]]["scene_token"]].append(sweep)
+    except KeyError as error:
+        raise UserError(
+            f"the tables of {folder} do not belong together: sample_data.json names {error}, which "
+            "sample.json or scene.json lacks; unpack the metadata archive again"
+        ) from None
+    logs, skipped, missing = [], [], 0
+    for token, scene in sorted(scenes.items(), key=lambda item: str(item[1]["name"])):
+        present = [sweep for sweep in of_scene[token] if _on_disk(root / sweep["filename"])]
+        missing += len(of_scene[token]) - len(present)
+        if not present:
+            skipped.append(f"scene {scene['name']}: none of its sweeps is on disk")
+            continue
+        present.sort(key=lambda sweep: int(sweep["timestamp"]))
+        logs.append(_log(str(scene["name"]), present, mounts, poses, annotations))
+    if not logs:
+        raise UserError(
+            f"no {CHANNEL} sweep of {folder.name} is on disk under {root}/samples and "
+            f"{root}/sweeps; unpack the LiDAR blobs there"
+        )
+    if missing:
+        skipped.append(f"{missing} sweep file(s) that the tables name are not on disk")
+    if annotations is None:
+        skipped.append("no annotation tables: pretraining works, boxes are unavailable")
+    return Source(
+        logs=logs,
+        sensor=SENSOR,
+        columns=COLUMNS,
+        splits=_splits(folder, [log.name for log in logs]),
+        skipped=skipped,
+    )
+
+
+def read_points(
+    path: Path,
+) -> tuple[Float32[ndarray, "points 4"], Int16[ndarray, " points"]]:
+    """One sweep: x y z in metres and intensity 0-255, and the ring of each point."""
+    raw = read_binary(path, 5)
+    return raw[:, :4], raw[:, 4].astype(np.int16)
+
+
+def _pose_matrix(record: dict[str, Any]) -> Float64[ndarray, "4 4"]:
+    rotation = matrix_from_quaternion_wxyz(np.array(record["rotation"], np.float64))
+    return se3(rotation, np.array(record["translation"], np.float64))
+
+
+def _on_disk(path: Path) -> bool:
+    try:
+        check_size(path, path.stat().st_size, 5)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _log(
+    name: str,
+    sweeps: list[dict[str, Any]],
+    mounts: dict[str, dict[str, Any]],
+    poses: dict[str, dict[str, Any]],
+    annotations: Annotations | None,
+) -> LogTable:
+    try:
+        global_SE3_ego = np.stack([_pose_matrix(poses[s["ego_pose_token"]]) for s in sweeps])
+    except KeyError as error:
+        raise UserError(f"nuScenes scene {name}: ego_pose.json lacks the token {error}") from None
+    ego_SE3_lidar = np.stack([_pose_matrix(mounts[s["calibrated_sensor_token"]]) for s in sweeps])
+    global_SE3_lidar = global_SE3_ego @ ego_SE3_lidar
+    is_key = np.array([bool(sweep["is_key_frame"]) for sweep in sweeps])
+    boxes = None
+    if annotations is not None:
+        keys = {i: str(sweep["sample_token"]) for i, sweep in enumerate(sweeps) if is_key[i]}
+        boxes = annotations.of_log(keys, global_SE3_lidar)
+    return LogTable(
+        name=name,
+        timestamps_ns=np.array([int(sweep["timestamp"]) for sweep in sweeps], np.int64) * 1000,
+        global_SE3_ego=global_SE3_ego,
+        global_SE3_lidar=global_SE3_lidar,
+        is_key=is_key,
+        files=tuple(str(sweep["filename"]) for sweep in sweeps),
+        boxes=boxes,
+    )
+
+
+def _splits(folder: Path, scenes: list[str]) -> dict[str, list[str]]:
+    """The official splits, overridden by a `splits.json` in the version folder."""
+    splits = official_splits(scenes)
+    custom = folder / "splits.json"
+    if custom.is_file():
+        present = set(scenes)
+        try:
+            for name, members in json.loads(custom.read_text()).items():
+                splits[str(name)] = [str(scene) for scene in members if scene in present]
+        except (ValueError, AttributeError, TypeError):
+            raise UserError(
+                f"{custom} must be a JSON object from split name to a list of scene names"
+            ) from None
+    return splits
