@@ -1,11 +1,11 @@
 """Own recordings: one documented folder per log (docs/own_data.md).
 
-    <root>/<log>/log.json          columns, axes, sensor height, rate
-    <root>/<log>/points/*.bin|npy  float32 [N, >= 3] a sweep, in the order of their names
-    <root>/<log>/poses.npy|txt     global_SE3_ego, [T, 4, 4] or KITTI-like 3x4 rows
-    <root>/<log>/times.txt         seconds; optional where log.json gives rate_hz
-    <root>/<log>/boxes.npz|parquet optional
-    <root>/splits.json             optional: split name to log names
+<root>/<log>/log.json          columns, axes, sensor height, rate
+<root>/<log>/points/*.bin|npy  float32 [N, >= 3] a sweep, in the order of their names
+<root>/<log>/poses.npy|txt     global_SE3_ego, [T, 4, 4] or KITTI-like 3x4 rows
+<root>/<log>/times.txt         seconds; optional where log.json gives rate_hz
+<root>/<log>/boxes.npz|parquet optional
+<root>/splits.json             optional: split name to log names
 """
 
 import json

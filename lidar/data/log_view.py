@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from lidar.data.readers import read_sweep_file
 from lidar.data.structures import Boxes, SensorSpec, Sweep
-from lidar.geometry.se3 import invert, se3, transform_points, wrap_angle
+from lidar.geometry.se3 import invert, se3, wrap_angle
 
 NEAR_EGO_M = 1.0
 """Returns with abs x and abs y below this are the carrier itself (nuScenes devkit, OpenPCDet)."""
@@ -119,23 +119,20 @@ class LogView:
             stride: Take every n-th earlier sweep.
             earliest: No sweep before this one is used (the start of the uninterrupted stretch).
         """
-        points, rings = [], []
-        loaded: dict[int, tuple[Float32[ndarray, "points columns"], Any]] = {}
-        available = i
+        available, sources = i, []
         for n in range(num_sweeps):
             if i - n * stride >= earliest:
                 available = i - n * stride
-            if available not in loaded:
-                loaded[available] = self._in_frame_of(i, available)
-            points.append(loaded[available][0])
-            rings.append(loaded[available][1])
-        joined = np.concatenate(points)
+            sources.append(available)
+        loaded = {source: self._in_frame_of(i, source) for source in dict.fromkeys(sources)}
+        joined = np.concatenate([loaded[source][0] for source in sources])
+        rings = [loaded[source][1] for source in sources]
         return Sweep(
             points=joined,
             columns=(*self.point_columns, "dt"),
             timestamp_ns=int(self.timestamps_ns[i]),
             global_SE3_lidar=self.global_SE3_lidar[i],
-            ring=None if rings[0] is None else np.concatenate(rings),
+            ring=None if rings[0] is None else np.concatenate([r for r in rings if r is not None]),
             dt_s=joined[:, -1],
         )
 
@@ -169,14 +166,20 @@ class LogView:
         self, i: int, source: int
     ) -> tuple[Float32[ndarray, "points columns"], Int16[ndarray, " points"] | None]:
         sweep = self.sweep(source)
-        keep = (np.abs(sweep.points[:, :2]) >= NEAR_EGO_M).any(axis=1)
-        points = sweep.points[keep]
-        if source != i:
-            ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[source]
-            points[:, :3] = transform_points(ref_SE3_source, points)
-        dt_s = 1e-9 * float(self.timestamps_ns[i] - self.timestamps_ns[source])
-        points = np.column_stack([points, np.full(len(points), dt_s, np.float32)])
-        return points, None if sweep.ring is None else sweep.ring[keep]
+        own, ring = sweep.points, sweep.ring
+        near = (np.abs(own[:, 0]) < NEAR_EGO_M) & (np.abs(own[:, 1]) < NEAR_EGO_M)
+        if near.any():
+            own, ring = own[~near], None if ring is None else ring[~near]
+        points = np.empty((len(own), own.shape[1] + 1), np.float32)
+        ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[source]
+        if source == i:
+            points[:, :3] = own[:, :3]
+        else:  # float32 is enough once the relative pose is formed
+            rotation, offset = ref_SE3_source[:3, :3], ref_SE3_source[:3, 3]
+            points[:, :3] = own[:, :3] @ rotation.T.astype(np.float32) + offset.astype(np.float32)
+        points[:, 3:-1] = own[:, 3:]
+        points[:, -1] = 1e-9 * float(self.timestamps_ns[i] - self.timestamps_ns[source])
+        return points, ring
 
     def _rotated(self, points: Float32[ndarray, "points columns"]) -> Any:
         if np.array_equal(self.points_R_delivered, np.eye(3)):

@@ -83,9 +83,7 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
     steps = ("sensors", "sweeps", "poses", "annotations")
     progress(f"nuScenes {steps[0]}", 0, 4)
     sensors = read_table(folder / "sensor.json", key="channel", wanted=[CHANNEL])
-    mounts = read_table(
-        folder / "calibrated_sensor.json", key="sensor_token", wanted=list(sensors)
-    )
+    mounts = read_table(folder / "calibrated_sensor.json", key="sensor_token", wanted=list(sensors))
     if not mounts:
         raise UserError(f"{folder / 'calibrated_sensor.json'} knows no sensor {CHANNEL}")
     scenes = read_table(folder / "scene.json")

@@ -71,7 +71,9 @@ class Annotations:
             key_samples: Sweep number of each key frame to its sample token.
             global_SE3_lidar: LiDAR poses of all sweeps of the log.
         """
-        pairs = [(i, token) for i, sample in key_samples.items() for token in self.of_sample[sample]]
+        pairs = [
+            (i, token) for i, sample in key_samples.items() for token in self.of_sample[sample]
+        ]
         records = [self.by_token[token] for _, token in pairs]
         sweep = np.array([i for i, _ in pairs], np.int64)
         labelled = np.zeros(len(global_SE3_lidar), bool)

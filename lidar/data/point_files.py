@@ -55,11 +55,12 @@ def check_points(path: Path, points: Float32[ndarray, "points columns"]) -> None
     """Refuse a sweep without points and one with NaN or infinite values."""
     if len(points) == 0:
         raise UserError(f"the sweep {path} has no point; copy it again or remove the file")
-    # A finite sum proves that all values are finite, at a third of the cost of looking at each.
+    # A finite sum proves that all values are finite, at a small part of the cost of testing each.
     with np.errstate(over="ignore", invalid="ignore"):
-        suspicious = not np.isfinite(np.add.reduce(points, axis=None, dtype=np.float64))
-    if suspicious:
-        bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+        if np.isfinite(points.sum()):
+            return
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(bad):
         raise UserError(
             f"the sweep {path} has {len(bad)} point(s) with NaN or infinite values, first at row "
             f"{int(bad[0])}; drop such points before saving it"

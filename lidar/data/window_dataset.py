@@ -1,0 +1,193 @@
+"""Training samples: load a window, augment, mask the input, choose rays of t0 and of one future."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+from numpy import ndarray
+from torch.utils.data import Dataset
+
+from foretell.errors import UserError
+from lidar.config import PretrainConfig, trained_horizon
+from lidar.data.augment import augment_poses, draw_transform
+from lidar.data.draws import AUGMENT, HORIZON, MASK, RAYS, RENDER, SampleKey
+from lidar.data.features import input_features, scaled_intensity
+from lidar.data.masking import VoxelMask, mask_points
+from lidar.data.ray_selection import RayTargets, select_rays
+from lidar.data.structures import SensorSpec, TrainingWindow
+from lidar.data.windows import Window
+from lidar.geometry.se3 import invert, planar_action, se3
+from lidar.geometry.voxel_grid import VoxelGrid
+
+
+class WindowDataset(Dataset[TrainingWindow]):
+    """Forecasting samples of a list of windows; their boxes are out of reach.
+
+    Items are asked for by index (then the epoch of `set_epoch` counts) or by `(epoch, index)`.
+
+    Args:
+        windows: From `find_windows`, all with the same number of horizons.
+        config: The parts data, mask, rays, curriculum, aug, rec and ablation are used.
+        training: Draws follow the epoch's curriculum stage and augmentation. Otherwise every epoch
+            sees the draws of epoch 0 of the last stage without augmentation, so that losses of
+            different epochs compare.
+        seed: Of all draws.
+    """
+
+    def __init__(
+        self, windows: Sequence[Window], config: PretrainConfig, *, training: bool, seed: int = 0
+    ) -> None:
+        if not windows:
+            raise ValueError("WindowDataset needs at least one window")
+        self.windows = [replace(w, log=w.log.without_labels()) for w in windows]
+        self.config, self.training, self.seed = config, training, seed
+        self.epoch = 0
+        self.sensor: SensorSpec = windows[0].log.sensor
+        self.grid = voxel_grid(config)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Epoch of samples that are asked for by index alone."""
+        self.epoch = epoch
+
+    def __getitem__(self, key: int | tuple[int, int]) -> TrainingWindow:
+        epoch, index = key if isinstance(key, tuple) else (self.epoch, key)
+        window = self.windows[index]
+        sample = SampleKey(self.seed, epoch if self.training else 0, index)
+        config = self.config
+
+        true_poses = poses_in_t0(window)
+        transform = np.eye(3)
+        if self.training:
+            transform = draw_transform(config.aug, sample.generator(AUGMENT))
+        poses = augment_poses(transform, true_poses)
+
+        points, mask, kept = self._input(window, transform, sample)
+        supervised = [0, *self._future(epoch, sample, len(window.frames))]
+        rays = []
+        for n in supervised:
+            rays.append(self._rays(window, n, true_poses[n], transform, mask, sample))
+            kept.update({f"{'t0' if n == 0 else 'tm'}_{k}": v for k, v in rays[-1].kept.items()})
+        return TrainingWindow(
+            points=points,
+            t_s=seconds_after_t0(window),
+            t0_SE3_tn=poses,
+            action=actions_between(poses, self.sensor, config.rec.action_frame),
+            frame_index=np.array(supervised, np.int64),
+            ray_o=np.stack([r.origin for r in rays]),
+            ray_d=np.stack([r.direction for r in rays]),
+            ray_r=np.stack([r.range_m for r in rays]),
+            ray_i=np.stack([r.intensity for r in rays]),
+            ray_valid=np.stack([r.valid for r in rays]),
+            seed=sample.integer(RENDER),
+            kept=kept,
+            name=window.name,
+        )
+
+    def _input(
+        self, window: Window, transform: Float64[ndarray, "3 3"], sample: SampleKey
+    ) -> tuple[Float32[ndarray, "points features"], VoxelMask, dict[str, float]]:
+        features = window_input(window, self.config)
+        if self.training:
+            features[:, :3] = features[:, :3] @ transform.T.astype(np.float32)
+        points = torch.from_numpy(features)
+        generator = torch.Generator().manual_seed(sample.integer(MASK))
+        masked = mask_points(points, self.grid, self.config.mask, generator)
+        num_inside, num_seen = int(masked.inside.sum()), int(masked.seen.sum())
+        kept = {
+            "input_inside": num_inside / len(points) if len(points) else 1.0,
+            "input_unmasked": num_seen / num_inside if num_inside else 1.0,
+        }
+        return features[masked.seen.numpy()], masked.mask, kept
+
+    def _future(self, epoch: int, sample: SampleKey, num_horizons: int) -> list[int]:
+        """The future frame m of this sample, or none: p(m) proportional to p^(m-1), eq. 13."""
+        curriculum = self.config.curriculum
+        if self.config.ablation.level == "nf":
+            return []
+        if self.training:
+            furthest = trained_horizon(curriculum, epoch, num_horizons)
+        else:
+            furthest = min(curriculum.max_horizon, num_horizons)
+        if furthest < 1:
+            return []
+        weights = curriculum.p ** np.arange(furthest)
+        drawn = sample.generator(HORIZON).choice(furthest, p=weights / weights.sum())
+        return [1 + int(drawn)]
+
+    def _rays(
+        self,
+        window: Window,
+        n: int,
+        t0_SE3_tn: Float64[ndarray, "4 4"],
+        transform: Float64[ndarray, "3 3"],
+        mask: VoxelMask,
+        sample: SampleKey,
+    ) -> RayTargets:
+        sweep = window.log.sweep(window.all_frames[n])
+        return select_rays(
+            np.ascontiguousarray(sweep.points[:, :3]),
+            scaled_intensity(sweep, self.config.data, self.sensor),
+            t0_SE3_tn,
+            sensor=self.sensor,
+            config=self.config.rays,
+            point_range=self.config.data.point_range,
+            rng=sample.generator(RAYS, n),
+            augmentation=transform,
+            mask=mask,
+        )
+
+
+def window_input(window: Window, config: PretrainConfig) -> Float32[ndarray, "points features"]:
+    """Unmasked encoder input of a window in the t0 frame."""
+    data = config.data
+    sweep = window.log.accumulated(
+        window.t0, data.num_sweeps, data.sweep_stride, earliest=window.earliest
+    )
+    return input_features(sweep, data, window.log.sensor)
+
+
+def seconds_after_t0(window: Window) -> Float32[ndarray, " frames"]:
+    """Measured times of t0 and the horizons."""
+    times = window.log.timestamps_ns[list(window.all_frames)]
+    return ((times - times[0]) * 1e-9).astype(np.float32)
+
+
+def poses_in_t0(window: Window) -> Float64[ndarray, "frames 4 4"]:
+    """t0_SE3_tn of the sensor, for t0 and the horizons."""
+    poses = window.log.global_SE3_lidar[list(window.all_frames)]
+    return invert(poses[0]) @ poses
+
+
+def actions_between(
+    t0_SE3_tn: Float64[ndarray, "frames 4 4"], sensor: SensorSpec, axes: str = "ego_tn"
+) -> Float32[ndarray, "horizons 3"]:
+    """Planar motion from each frame to the next.
+
+    Args:
+        t0_SE3_tn: Sensor poses in the t0 frame, in the axes of the points.
+        sensor: Gives those axes.
+        axes: `ego_tn` = dx forward, dy left at t_n; `sensor_t0` = dx, dy along the t0 sensor's x, y.
+    """
+    tn_SE3_tn1 = invert(t0_SE3_tn[:-1]) @ t0_SE3_tn[1:]
+    flu_SE3_lidar = se3(sensor.flu_R_lidar, np.zeros(3))
+    actions = planar_action(flu_SE3_lidar @ tn_SE3_tn1 @ invert(flu_SE3_lidar))
+    if axes == "sensor_t0":
+        actions[:, :2] = np.diff(t0_SE3_tn[:, :2, 3], axis=0)
+    return actions.astype(np.float32)
+
+
+def voxel_grid(config: PretrainConfig) -> VoxelGrid:
+    """The encoder's grid.
+
+    Raises:
+        UserError: The voxel size does not divide the range.
+    """
+    try:
+        return VoxelGrid(config.data.point_range, config.data.voxel_size)
+    except ValueError as error:
+        raise UserError(f"data.voxel_size, data.point_range: {error}") from None
