@@ -1,0 +1,1 @@
+"""Sequence blocks of all heads: state in, state out."""

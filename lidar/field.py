@@ -1,0 +1,216 @@
+"""Temporal LiDAR neural field (TREND 2412.03054 section 3.3, eq. 6-7; f_geo of the NeurIPS version).
+
+f_p = trilinear(volume, p); f_t = SE(time_scale t); g = f_geo([p, f_t, f_p]); s = f_SDF(g);
+intensity = f_int([f_dir(d), g(p), f_p(p)]) at the scanned point.
+
+The fast form moves the first layer of f_geo before the interpolation, which is linear:
+W [p, f_t, f_p] = interp(W_f volume) + (W_t f_t + b) + W_p o + r (W_p d) for p = o + r d.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from foretell.blocks.mlp import mlp, softplus, softplus_in_place
+from foretell.blocks.positional import sinusoid
+from lidar.config import FieldConfig
+from lidar.precision import at_least_float32, full_precision
+from lidar.rendering.interpolation import cell_rows, corner_rows, gather_corners, interpolate
+from lidar.rendering.lattice import Lattice
+
+BETA = 100.0
+"""Sharpness of the softplus of f_geo and f_SDF."""
+FREE_SPACE = 0.1
+"""Initial bias of the signed distance, in normalised units: everything starts as free space."""
+
+
+class FieldVolume(NamedTuple):
+    """A feature volume made ready for queries at one time per sample."""
+
+    volume: Float[Tensor, "batch channels depth height width"]
+    """As the encoder or the recurrence gave it."""
+    table: Float[Tensor, "cells width"]
+    """Fast form: W_f times every cell, cells as rows; naive form: empty."""
+    time_code: Float[Tensor, "batch time_dim"]
+    """f_t; zeros when time is hidden."""
+
+
+class TemporalField(nn.Module):
+    """Signed distance and intensity at any point and time of a feature volume.
+
+    Initialisation: PyTorch's default for linear layers, and FREE_SPACE as bias of the signed
+    distance. The initial field is then a small positive constant with ripples, which the sharpness
+    of about 20 turns into nearly transparent space with a gradient everywhere.
+
+    Args:
+        config: Widths and forms.
+        in_channels: Channels of the volume.
+        lattice: Where its cells sit.
+        scale_m: Metres per unit of position and signed distance, max(abs(range)) or 1.
+        time: Feed the time code.
+    """
+
+    def __init__(
+        self,
+        config: FieldConfig,
+        in_channels: int,
+        *,
+        lattice: Lattice,
+        scale_m: float,
+        time: bool = True,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.in_channels = in_channels
+        self.lattice = lattice
+        self.scale_m = scale_m
+        self.time_dim = config.time_dim if time else 0
+        geo = [3 + self.time_dim + in_channels, *config.f_geo]
+        sdf = [config.f_geo[-1], *config.f_sdf, 1]
+        self.f_geo = nn.ModuleList(map(nn.Linear, geo[:-1], geo[1:]))
+        self.f_sdf = nn.ModuleList(map(nn.Linear, sdf[:-1], sdf[1:]))
+        self.f_dir = mlp([3, *config.f_dir])
+        self.f_int = mlp([config.f_dir[-1] + config.f_geo[-1] + in_channels, *config.f_int, 1])
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Default linear layers; free space everywhere."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.reset_parameters()
+        last = self.f_sdf[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.constant_(last.bias, FREE_SPACE)
+
+    def extra_repr(self) -> str:
+        """Sizes for `print(module)`."""
+        return f"in_channels={self.in_channels}, time_dim={self.time_dim}, scale_m={self.scale_m}"
+
+    @property
+    def fast(self) -> bool:
+        """Which implementation answers."""
+        return self.config.implementation == "fast"
+
+    def prepare(
+        self,
+        volume: Float[Tensor, "batch channels depth height width"],
+        t_s: Float[Tensor, " batch"],
+        *,
+        time: bool = True,
+    ) -> FieldVolume:
+        """Project the volume once, for all queries of a frame.
+
+        Args:
+            volume: Features, x y z = last, second last, third last axis.
+            t_s: Seconds since t0.
+            time: False hides the time from a field that was trained with it.
+        """
+        with full_precision(volume):
+            code = time_code(t_s, self.time_dim, self.config.time_scale)
+            code = code if time else torch.zeros_like(code)
+        table = volume.new_zeros(0, self.f_geo[0].out_features)
+        if self.fast:
+            weight = self.f_geo[0].weight[:, 3 + self.time_dim :]
+            table = at_least_float32(F.linear(cell_rows(volume), weight))
+        return FieldVolume(volume, table, code)
+
+    def query(
+        self,
+        prepared: FieldVolume,
+        ray_o: Float[Tensor, "batch rays 3"],
+        ray_d: Float[Tensor, "batch rays 3"],
+        ranges_m: Float[Tensor, "batch rays samples"],
+    ) -> tuple[Float[Tensor, "batch rays samples"], Float[Tensor, "batch rays samples geo"]]:
+        """Signed distance (in units of scale_m) and geometry feature at p = o + r d."""
+        first = self._first_fast if self.fast else self._first_naive
+        act = softplus_in_place if self.fast else softplus
+        hidden = act(first(prepared, ray_o, ray_d, ranges_m), BETA)
+        for layer in self.f_geo[1:]:
+            hidden = act(layer(hidden), BETA)
+        geometry = hidden
+        for layer in self.f_sdf[:-1]:
+            hidden = act(layer(hidden), BETA)
+        return at_least_float32(self.f_sdf[-1](hidden)).squeeze(-1), geometry
+
+    def features_at(
+        self, prepared: FieldVolume, points_m: Float[Tensor, "batch points 3"]
+    ) -> Float[Tensor, "batch points channels"]:
+        """f_p, the interpolated features themselves."""
+        volume = at_least_float32(prepared.volume)
+        with full_precision(volume):
+            index = self.lattice.index(points_m)
+            if not self.fast:
+                return interpolate(volume, index, padding=self.config.padding)
+            rows, weights = corner_rows(index, self._shape(volume), padding=self.config.padding)
+            gathered = gather_corners(cell_rows(volume), rows, weights.to(volume.dtype))
+            return gathered.view(*points_m.shape[:2], -1)
+
+    def intensity(
+        self,
+        ray_d: Float[Tensor, "batch rays 3"],
+        geometry: Float[Tensor, "batch rays geo"],
+        features: Float[Tensor, "batch rays channels"],
+    ) -> Float[Tensor, "batch rays"]:
+        """Intensity in [0, 1] at scanned points.
+
+        Args:
+            ray_d: Unit directions.
+            geometry: g at the points, from `query`.
+            features: f_p at the points, from `features_at`.
+        """
+        code = self.f_dir(ray_d)
+        joined = torch.cat([code, geometry.to(code.dtype), features.to(code.dtype)], dim=-1)
+        return at_least_float32(self.f_int(joined)).sigmoid().squeeze(-1)
+
+    def _first_fast(
+        self, prepared: FieldVolume, ray_o: Tensor, ray_d: Tensor, ranges_m: Tensor
+    ) -> Float[Tensor, "batch rays samples width"]:
+        batch, rays, samples = ranges_m.shape
+        layer = self.f_geo[0]
+        with full_precision(ranges_m):
+            points = ray_o[:, :, None] + ranges_m[..., None] * ray_d[:, :, None]
+            rows, weights = corner_rows(
+                self.lattice.index(points),
+                self._shape(prepared.volume),
+                padding=self.config.padding,
+            )
+            table = prepared.table
+            hidden = gather_corners(table, rows, weights.to(table.dtype))
+            by_position, by_time = layer.weight[:, : 3 + self.time_dim].split(
+                [3, self.time_dim], dim=1
+            )
+            per_frame = F.linear(prepared.time_code, by_time, layer.bias)
+            at_origin = F.linear(ray_o / self.scale_m, by_position) + per_frame[:, None]
+            per_metre = F.linear(ray_d / self.scale_m, by_position)
+            # [1, r] times [at_origin; per_metre], added in place: nobody keeps the gather.
+            rays_and_ranges = torch.stack([torch.ones_like(ranges_m), ranges_m], dim=-1)
+            hidden = hidden.view(batch * rays, samples, -1).baddbmm_(
+                rays_and_ranges.view(batch * rays, samples, 2),
+                torch.stack([at_origin, per_metre], dim=-2).view(batch * rays, 2, -1),
+            )
+        return hidden.view(batch, rays, samples, -1)
+
+    def _first_naive(
+        self, prepared: FieldVolume, ray_o: Tensor, ray_d: Tensor, ranges_m: Tensor
+    ) -> Float[Tensor, "batch rays samples width"]:
+        volume = at_least_float32(prepared.volume)
+        with full_precision(ranges_m):
+            points = ray_o[:, :, None] + ranges_m[..., None] * ray_d[:, :, None]
+            features = interpolate(volume, self.lattice.index(points), padding=self.config.padding)
+            code = prepared.time_code[:, None, None].expand(*ranges_m.shape, -1)
+            joined = torch.cat([points / self.scale_m, code, features], dim=-1)
+        hidden: Tensor = self.f_geo[0](joined)
+        return hidden
+
+    @staticmethod
+    def _shape(volume: Tensor) -> tuple[int, int, int]:
+        return volume.shape[2], volume.shape[3], volume.shape[4]
+
+
+def time_code(t_s: Float[Tensor, " batch"], dim: int, scale: float) -> Float[Tensor, "batch dim"]:
+    """f_t = SE(scale t), t in seconds since t0; no columns for dim 0."""
+    t_s = at_least_float32(t_s)
+    return sinusoid(t_s * scale, dim) if dim else t_s.new_zeros(len(t_s), 0)

@@ -1,0 +1,1 @@
+"""From field values along rays to ranges and losses; pure functions of tensors."""

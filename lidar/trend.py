@@ -1,0 +1,263 @@
+"""TREND: encode the current sweep, roll the volume forward, render every frame's rays.
+
+"TREND: Unsupervised 3D Representation Learning via Temporal Forecasting" (arXiv 2412.03054).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from foretell.blocks.conv_recurrent import ConvGRU, ConvRecurrence
+from foretell.blocks.protocol import detach_state
+from foretell.model_folder import load_config, load_weights, save
+from lidar.action_encoder import ActionEncoder, actions_in_t0_axes
+from lidar.config import FORMAT_VERSION, RecConfig, TrendConfig
+from lidar.data.batch import WindowBatch
+from lidar.encoders.build import build_encoder
+from lidar.geometry.voxel_grid import VoxelGrid, volume_centres, voxelise_mean
+from lidar.objectives.occupancy import OccupancyAlongRay
+from lidar.objectives.range_rendering import RangeRendering
+from lidar.objectives.targets import RayTargets, RenderedRays
+from lidar.rendering.lattice import Lattice
+from lidar.sparse.tensor import SparseTensor
+
+
+@dataclass(frozen=True)
+class LossReport:
+    """Loss of one batch."""
+
+    total: Float[Tensor, ""]
+    """What is minimised."""
+    terms: dict[str, Tensor]
+    """Scalars to log: `loss`, unweighted terms per frame (t0_, tm_), z, counts."""
+
+
+class Trend(nn.Module):
+    """Encoder, recurrent embedding and decoder (TREND eq. 1-3).
+
+    Args:
+        config: The whole model.
+    """
+
+    def __init__(self, config: TrendConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.grid = VoxelGrid(config.point_range, config.voxel_size)
+        centre_m, step_m, shape_dhw = volume_centres(self.grid, config.volume.source)
+        lattice = Lattice.build(
+            config.field.grid,
+            config.point_range,
+            centre_m=centre_m,
+            step_m=step_m,
+            shape_dhw=shape_dhw,
+        )
+        channels = (
+            config.encoder.channels[-1]
+            if config.volume.source == "x_conv4"
+            else config.encoder.out_channels
+        )
+        self.encoder = build_encoder(config.encoder, len(config.features))
+        if config.ablation.level != "nf":
+            self.action_encoder = ActionEncoder(
+                config.rec.f_act,
+                code=config.rec.action_enc,
+                gap_time=needs_gap_time(config),
+                time_scale=config.field.time_scale,
+            )
+            self.recurrence = build_recurrence(config.rec, channels)
+        decoder = OccupancyAlongRay if config.decoder.type == "occupancy" else RangeRendering
+        self.decoder = decoder(
+            config,
+            channels,
+            lattice=lattice,
+            time=config.field.time and config.ablation.level == "full",
+        )
+
+    def encode(
+        self,
+        points: Float[Tensor, "points features"],
+        point_batch: Int[Tensor, " points"],
+        batch_size: int,
+    ) -> Float[Tensor, "batch channels depth height width"]:
+        """Eq. 1: the dense feature volume of the current sweep.
+
+        Args:
+            points: Columns `config.features`, t0 sensor frame.
+            point_batch: Sample of each point.
+            batch_size: Number of samples; an empty cloud gives a volume of zeros.
+        """
+        coords, feats = voxelise_mean(points, point_batch, self.grid)
+        voxels = SparseTensor(coords, feats, self.grid.sparse_shape_zyx, batch_size)
+        source = self.config.volume.source
+        stages = self.encoder(voxels, until=source)
+        volume: Tensor = getattr(stages, source).dense()
+        return volume
+
+    def roll_out(
+        self,
+        volume: Float[Tensor, "batch channels depth height width"],
+        action: Float[Tensor, "batch horizons 3"],
+        gap_s: Float[Tensor, "batch horizons"],
+    ) -> list[Tensor]:
+        """Eq. 2: one latent step per horizon.
+
+        Args:
+            volume: Volume at t0.
+            action: dx, dy, dtheta of each step in the axes of `rec.action_frame`.
+            gap_s: Seconds of each step.
+
+        Returns:
+            horizons + 1 volumes; the first is the input itself.
+
+        Raises:
+            ValueError: If the model has no recurrence (`ablation.level` nf) and a step is asked.
+        """
+        volumes = [volume]
+        if action.shape[1] == 0:
+            return volumes
+        if self.config.ablation.level == "nf":
+            raise ValueError("ablation.level nf has no recurrence: only frame 0 can be decoded")
+        action = intervene(action, self.config.rec.action)
+        codes = self.action_encoder(action.to(gap_s), gap_s)
+        state = self.recurrence.seed_state(volume)
+        for code in codes.unbind(1):
+            if self.config.rec.detach_intermediate:
+                state = detach_state(state)
+            _, state = self.recurrence.step(code, state)
+            volumes.append(state.volume)
+        return volumes
+
+    def frame_actions(
+        self,
+        action: Float[Tensor, "batch horizons 3"],
+        t0_SE3_tn: Float[Tensor, "batch frames 4 4"],
+    ) -> Float[Tensor, "batch horizons 3"]:
+        """Actions in the axes this model was trained with (`rec.action_frame`)."""
+        if self.config.rec.action_frame == "ego_tn":
+            return action
+        return actions_in_t0_axes(t0_SE3_tn).to(action)
+
+    def losses(self, batch: WindowBatch) -> LossReport:
+        """L = sum over the supervised frames (t0 and one t_m) of the decoder's loss.
+
+        Args:
+            batch: Windows with rays and what they measured.
+        """
+        volume = self.encode(batch.points, batch.point_batch, batch.batch_size)
+        steps = int(batch.frame_index.max())
+        gap_s = batch.t_s.diff(dim=1)[:, :steps]
+        actions = self.frame_actions(batch.action, batch.t0_SE3_tn)[:, :steps]
+        volumes = self.roll_out(volume, actions, gap_s)
+        slots = [RayTargets.of_slot(batch, slot) for slot in range(batch.frame_index.shape[1])]
+        denominators = over_processes(torch.stack([self.decoder.counts(rays) for rays in slots]))
+        total, terms = batch.ray_r.new_zeros(()), {}
+        for slot, rays in enumerate(slots):
+            chosen = pick_frames(volumes, rays.frame) if rays.frame.any() else volumes[0]
+            report = self.decoder.frame_loss(chosen, rays, denominators[slot])
+            total = total + report.total
+            part = "t0" if slot == 0 else "tm" if slot == 1 else f"tm{slot}"
+            terms |= {f"{part}_{name}": value for name, value in report.terms.items()}
+        terms["loss"] = total.detach()
+        terms["valid_rays"] = batch.ray_valid.sum().to(total.dtype)
+        terms["frames_without_ray"] = (~batch.ray_valid.any(-1)).sum().to(total.dtype)
+        if isinstance(self.decoder, RangeRendering):
+            terms["inv_s"] = self.decoder.inv_s.detach()
+        return LossReport(total, terms)
+
+    def render(
+        self,
+        volume: Float[Tensor, "batch channels depth height width"],
+        t_s: Float[Tensor, " batch"],
+        ray_o: Float[Tensor, "batch rays 3"],
+        ray_d: Float[Tensor, "batch rays 3"],
+        *,
+        intensity: bool = False,
+        field_time: bool = True,
+        chunk: int = 0,
+    ) -> RenderedRays:
+        """Eq. 3: what given rays of one frame will measure; deterministic.
+
+        Args:
+            volume: Volume of that frame, from `roll_out`.
+            t_s: Seconds since t0.
+            ray_o: Ray origins in the t0 frame, metres.
+            ray_d: Unit directions.
+            intensity: Also predict intensity.
+            field_time: False hides the time, a test-time intervention.
+            chunk: Rays at once; 0 = all.
+        """
+        return self.decoder.render(
+            volume, t_s, ray_o, ray_d, intensity=intensity, field_time=field_time, chunk=chunk
+        )
+
+    def save_pretrained(self, directory: Path | str, *, card: str = "# TREND model\n") -> None:
+        """Write config.json, model.safetensors and the card README.md."""
+        save(self, self.config, directory, card, format_version=FORMAT_VERSION)
+
+    @classmethod
+    def from_pretrained(cls, directory: Path | str, *, partial: bool = False) -> "Trend":
+        """Read a saved model, in evaluation mode.
+
+        Raises:
+            UserError: No model there, or weights that do not fit while `partial` is off.
+        """
+        model = cls(load_config(TrendConfig, directory, format_version=FORMAT_VERSION))
+        load_weights(model, directory, partial=partial)
+        return model.eval()
+
+
+def build_recurrence(config: RecConfig, channels: int) -> ConvRecurrence | ConvGRU:
+    """The recurrence that a configuration names."""
+    match config.cell:
+        case "conv":
+            return ConvRecurrence(
+                channels,
+                config.f_act[-1],
+                layers=config.f3d,
+                norm=config.norm,
+                residual=config.residual,
+            )
+        case "conv_gru":
+            return ConvGRU(channels, config.f_act[-1])
+
+
+def needs_gap_time(config: TrendConfig) -> bool:
+    """Whether the gap is appended to the action: auto = only when the configured gaps differ."""
+    if config.rec.gap_time != "auto":
+        return config.rec.gap_time == "on"
+    times = [0.0, *config.horizons_s]
+    gaps = [b - a for a, b in zip(times[:-1], times[1:], strict=True)]
+    return max(gaps, default=0.0) - min(gaps, default=0.0) > 1e-6
+
+
+def intervene(action: Float[Tensor, "batch horizons 3"], kind: str) -> Tensor:
+    """The true action, none, or that of the next sample of the batch."""
+    match kind:
+        case "zero":
+            return torch.zeros_like(action)
+        case "shuffled":
+            return action.roll(1, dims=0)
+        case _:
+            return action
+
+
+def pick_frames(
+    volumes: list[Tensor], frame: Int[Tensor, " batch"]
+) -> Float[Tensor, "batch channels depth height width"]:
+    """The volume of each sample's own frame."""
+    return torch.stack([volumes[n][b] for b, n in enumerate(frame.tolist())])
+
+
+def over_processes(counts: Float[Tensor, "supervised terms"]) -> Tensor:
+    """Sum denominators over all processes, in the unit of one.
+
+    Distributed training averages gradients, so the sum is divided by the number of processes.
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return counts
+    total = counts.clone()
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()
