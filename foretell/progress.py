@@ -7,6 +7,8 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
+from foretell.track import clock
+
 
 class Progress(Callback):
     """Epoch, step, loss, speed and time left, on standard error.
@@ -83,17 +85,6 @@ class Progress(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    Example:
-        >>> clock(3725.4)
-        '1:02:05'
-    """
-    whole = max(0, round(seconds))
-    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
 
 
 def _total_steps(trainer: lightning.Trainer) -> int | None:

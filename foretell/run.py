@@ -62,7 +62,7 @@ def atomic_write(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(data)
 
 
-def check_metrics(metrics: Mapping[str, float | int | None]) -> None:
+def check_metrics(metrics: Mapping[str, Any]) -> None:
     """Check names of metrics against `<part>[/<protocol>]/<who>[/<slice>...]/<metric>`.
 
     Part is forecast, val or test; every test/ name ends in /mean, /std or /n and has the other
@@ -159,7 +159,7 @@ class RunDirectory:
         """Write versions, command, seed and time of start."""
         atomic_write(self.path / "env.json", _json(environment(options)))
 
-    def write_metrics(self, metrics: Mapping[str, float | int | None]) -> None:
+    def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Check names and write metrics.json; a value that is not finite becomes null."""
         check_metrics(metrics)
         plain = {name: _plain(value) for name, value in metrics.items()}

@@ -1,0 +1,86 @@
+import pytest
+
+from foretell.errors import UserError
+from foretell.study import CommandWork, Row, Study, read_rows
+
+
+def square(x: float = 3.0) -> dict[str, float]:
+    return {"val/square/y": x * x}
+
+
+def fail() -> dict[str, float]:
+    raise ValueError("no luck")
+
+
+COLUMNS = ["name", "x", "val/square/y"]
+
+
+@pytest.fixture
+def inline(monkeypatch):
+    """Rows in this process: what is tested is the bookkeeping."""
+
+    def outcomes(self, rows):
+        for row in rows:
+            yield row, row.work
+
+    monkeypatch.setattr(Study, "_outcomes", outcomes)
+
+
+def study(path, **options):
+    return Study(path, ("val/square/y",), **options)
+
+
+def test_rows_are_appended_and_finished_ones_skipped(tmp_path, inline):
+    path = tmp_path / "study.csv"
+    study(path).run([Row("a", {"x": 0.1}, square)])
+    table = study(path).run([Row("a", {"x": 0.1}, fail), Row("b", {"x": None}, square)])
+    assert table == [
+        {"name": "a", "x": "0.1", "val/square/y": "9.0"},
+        {"name": "b", "x": "", "val/square/y": "9.0"},
+    ]
+
+
+def test_failed_rows_do_not_stop_the_others(tmp_path, inline):
+    path = tmp_path / "study.csv"
+    rows = [Row("a", {"x": 1}, fail), Row("b", {"x": 2}, square)]
+    with pytest.raises(UserError, match="1 of 2 rows failed .a.*runs them again"):
+        study(path).run(rows)
+    assert [row["name"] for row in read_rows(path, COLUMNS)] == ["b"]
+
+
+def test_smoke_runs_one_row(tmp_path, inline):
+    rows = [Row("a", {"x": 1}, square), Row("b", {"x": 2}, square)]
+    assert len(study(tmp_path / "study.csv").run(rows, smoke=True)) == 1
+
+
+def test_a_torn_last_line_is_run_again(tmp_path, inline):
+    path = tmp_path / "study.csv"
+    study(path).run([Row("a", {"x": 1}, square)])
+    with path.open("a") as file:
+        file.write("b,2,9")
+    assert [row["name"] for row in read_rows(path, COLUMNS)] == ["a"]
+    table = study(path).run([Row("a", {"x": 1}, square), Row("b", {"x": 2}, square)])
+    assert [row["name"] for row in table] == ["a", "b"]
+
+
+def test_other_parameters_columns_and_double_names_are_refused(tmp_path, inline):
+    path = tmp_path / "study.csv"
+    study(path).run([Row("a", {"x": 1}, square)])
+    with pytest.raises(UserError, match="row a was made with x = 1, now it is 2"):
+        study(path).run([Row("a", {"x": 2}, square)])
+    with pytest.raises(UserError, match="has columns"):
+        study(path).run([Row("a", {"z": 2}, square)])
+    with pytest.raises(ValueError, match="different names"):
+        study(path).run([Row("a", {"x": 1}, square), Row("a", {"x": 1}, square)])
+
+
+def test_missing_number_fails_the_row(tmp_path, inline):
+    with pytest.raises(UserError, match="1 of 1 rows failed"):
+        Study(tmp_path / "s.csv", ("val/other/y",)).run([Row("a", {"x": 1}, square)])
+
+
+def test_commands_run_in_processes_and_leave_a_log(tmp_path):
+    row = Row("a", {"x": 1}, CommandWork(("no_such_head",), str(tmp_path / "a")))
+    with pytest.raises(UserError, match="1 of 1 rows failed"):
+        study(tmp_path / "study.csv", jobs=2).run([row])
+    assert "unknown command 'no_such_head'" in (tmp_path / "a" / "log.txt").read_text()
