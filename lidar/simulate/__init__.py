@@ -1,0 +1,1 @@
+"""Simulated drives: a street with traffic, ray-cast by a LiDAR and written in real formats."""
