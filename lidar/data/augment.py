@@ -31,4 +31,5 @@ def augment_poses(
     """S T S^-1 for each pose: still a rigid motion, S being a similarity."""
     homogeneous = np.eye(4)
     homogeneous[:3, :3] = transform
-    return homogeneous @ t0_SE3_tn @ np.linalg.inv(homogeneous)
+    poses: Float64[ndarray, "frames 4 4"] = homogeneous @ t0_SE3_tn @ np.linalg.inv(homogeneous)
+    return poses

@@ -102,5 +102,5 @@ class PretrainDataModule(lightning.LightningDataModule):
             sampler,
             num_workers=self.config.data.num_workers,
             collate_fn=collate_windows,
-            pin_memory=bool(trainer) and trainer.strategy.root_device.type == "cuda",
+            pin_memory=trainer is not None and trainer.strategy.root_device.type == "cuda",
         )

@@ -66,11 +66,7 @@ def evaluation_window(window: Window, config: PretrainConfig | ForecastConfig) -
         points=input_features(history, data, sensor),
         t_s=seconds_after_t0(window),
         t0_SE3_tn=poses,
-        action=actions_between(
-            poses,
-            sensor,
-            config.rec.action_frame if isinstance(config, PretrainConfig) else "ego_tn",
-        ),
+        action=actions_between(poses, sensor),
         origin=origins,
         direction=directions,
         range_m=ranges,

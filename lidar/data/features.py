@@ -31,7 +31,10 @@ def input_features(
 ) -> Float32[ndarray, "points features"]:
     """The encoder's columns of an accumulated sweep, intensity in [0, 1]."""
     names = feature_columns(config, sensor)
-    features = sweep.points[:, [sweep.columns.index(name) for name in names]]
+    if list(sweep.columns[: len(names)]) == names:
+        features = sweep.points[:, : len(names)].copy()
+    else:
+        features = sweep.points[:, [sweep.columns.index(name) for name in names]]
     if "intensity" in names:
         features[:, names.index("intensity")] = scaled_intensity(sweep, config, sensor)
     return features
@@ -56,10 +59,6 @@ def scaled_intensity(
             f"{rule!r} expects 0 to {_LIMIT[rule]:g}; set --data.intensity_scale to as_delivered, "
             "divide_255 or tanh"
         )
-    match rule:
-        case "divide_255":
-            return values / np.float32(255.0)
-        case "tanh":
-            return np.tanh(values)
-        case _:
-            return values
+    if rule == "tanh":
+        return np.asarray(np.tanh(values))
+    return np.asarray(values / np.float32(_LIMIT[rule]))

@@ -135,10 +135,10 @@ def _read_log(folder: Path, root: Path, description: LogDescription) -> LogTable
 
 def _read_poses(folder: Path) -> Float64[ndarray, "rows 4 4"]:
     if (folder / "poses.npy").is_file():
-        poses = np.load(folder / "poses.npy", allow_pickle=False).astype(np.float64)
-        if poses.ndim == 3 and poses.shape[1:] == (4, 4):
-            return poses
-        raise UserError(f"{folder / 'poses.npy'} must be [T, 4, 4], got {list(poses.shape)}")
+        stored = np.load(folder / "poses.npy", allow_pickle=False)
+        if stored.ndim == 3 and stored.shape[1:] == (4, 4):
+            return np.asarray(stored, np.float64)
+        raise UserError(f"{folder / 'poses.npy'} must be [T, 4, 4], got {list(stored.shape)}")
     rows = _numbers(folder / "poses.txt", "poses.npy or poses.txt (global_SE3_ego)")
     if rows.shape[1] not in (12, 16):
         raise UserError(f"{folder / 'poses.txt'} must have 12 or 16 numbers a row")
@@ -151,9 +151,12 @@ def _read_times(
     folder: Path, description: LogDescription, num_sweeps: int
 ) -> Int64[ndarray, " rows"]:
     if not (folder / "times.txt").is_file() and description.rate_hz:
-        return np.rint(np.arange(num_sweeps) * 1e9 / description.rate_hz).astype(np.int64)
-    times_s = _numbers(folder / "times.txt", "times.txt (seconds), or rate_hz in log.json")
-    return np.rint(times_s[:, 0] * 1e9).astype(np.int64)
+        times_s = np.arange(num_sweeps) / description.rate_hz
+    else:
+        times_s = _numbers(folder / "times.txt", "times.txt (seconds), or rate_hz in log.json")[
+            :, 0
+        ]
+    return np.asarray(np.rint(times_s * 1e9), np.int64)
 
 
 def _numbers(path: Path, what: str) -> Float64[ndarray, "rows columns"]:

@@ -135,7 +135,7 @@ def open_dataset(config: DataConfig, *, progress: Progress = no_progress) -> Dat
     """Open the index of a data set and write it first if there is none.
 
     Raises:
-        UserError: As `prepare_index` and `open_index`; an outdated index is never replaced silently.
+        UserError: As `prepare_index` and `open_index`; an outdated index is never replaced.
     """
     if not (index_folder(config) / "schema.json").is_file():
         prepare_index(config, progress=progress)
@@ -175,8 +175,8 @@ def _write(folder: Path, columns: Mapping[str, Any], schema: dict[str, Any]) -> 
         temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     except OSError as error:
         raise UserError(
-            f"cannot write the index to {folder.parent}: {error.strerror}; choose a writable folder "
-            "with --data.index DIR"
+            f"cannot write the index to {folder.parent}: {error.strerror}; choose a writable "
+            "folder with --data.index DIR"
         ) from None
     try:
         for name, column in columns.items():

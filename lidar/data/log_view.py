@@ -55,27 +55,35 @@ class LogView:
     @property
     def timestamps_ns(self) -> Int64[ndarray, " sweeps"]:
         """Time of each sweep."""
-        return self._column("timestamps_ns")
+        times_ns: Int64[ndarray, " sweeps"] = self._column("timestamps_ns")
+        return times_ns
 
     @property
     def global_SE3_ego(self) -> Float64[ndarray, "sweeps 4 4"]:
         """Vehicle poses."""
-        return self._column("global_SE3_ego")
+        poses: Float64[ndarray, "sweeps 4 4"] = self._column("global_SE3_ego")
+        return poses
 
     @cached_property
     def global_SE3_lidar(self) -> Float64[ndarray, "sweeps 4 4"]:
         """Sensor poses, in the axes of the points."""
-        return self._column("global_SE3_lidar") @ se3(self.points_R_delivered.T, np.zeros(3))
+        delivered: Float64[ndarray, "sweeps 4 4"] = self._column("global_SE3_lidar")
+        poses: Float64[ndarray, "sweeps 4 4"] = delivered @ se3(
+            self.points_R_delivered.T, np.zeros(3)
+        )
+        return poses
 
     @property
     def is_key(self) -> Bool[ndarray, " sweeps"]:
         """Key frames; all sweeps where the data set marks none."""
-        return self._column("is_key")
+        is_key: Bool[ndarray, " sweeps"] = self._column("is_key")
+        return is_key
 
     @property
     def labelled(self) -> Bool[ndarray, " sweeps"]:
         """Sweeps with annotations."""
-        return self._column("labelled")
+        labelled: Bool[ndarray, " sweeps"] = self._column("labelled")
+        return labelled
 
     def cut(self, first: int, last: int) -> "LogView":
         """The sweeps first..last (excluded) of this view."""
@@ -169,16 +177,19 @@ class LogView:
         own, ring = sweep.points, sweep.ring
         near = (np.abs(own[:, 0]) < NEAR_EGO_M) & (np.abs(own[:, 1]) < NEAR_EGO_M)
         if near.any():
-            own, ring = own[~near], None if ring is None else ring[~near]
-        points = np.empty((len(own), own.shape[1] + 1), np.float32)
+            own, ring = own.compress(~near, 0), None if ring is None else ring[~near]
+        # One product with a small matrix moves x y z, keeps the other columns and adds dt. float32
+        # is enough once the relative pose is formed.
         ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[source]
         if source == i:
-            points[:, :3] = own[:, :3]
-        else:  # float32 is enough once the relative pose is formed
-            rotation, offset = ref_SE3_source[:3, :3], ref_SE3_source[:3, 3]
-            points[:, :3] = own[:, :3] @ rotation.T.astype(np.float32) + offset.astype(np.float32)
-        points[:, 3:-1] = own[:, 3:]
-        points[:, -1] = 1e-9 * float(self.timestamps_ns[i] - self.timestamps_ns[source])
+            ref_SE3_source = np.eye(4)
+        matrix = np.eye(own.shape[1], own.shape[1] + 1)
+        matrix[:3, :3] = ref_SE3_source[:3, :3].T
+        constant = np.zeros(own.shape[1] + 1)
+        constant[:3] = ref_SE3_source[:3, 3]
+        constant[-1] = 1e-9 * float(self.timestamps_ns[i] - self.timestamps_ns[source])
+        points = own @ matrix.astype(np.float32)
+        points += constant.astype(np.float32)
         return points, ring
 
     def _rotated(self, points: Float32[ndarray, "points columns"]) -> Any:

@@ -60,7 +60,7 @@ class Annotations:
         limit_s = 2 * _MAX_GAP_S if record["prev"] and record["next"] else _MAX_GAP_S
         if gap_s <= 0 or gap_s > limit_s:
             return np.full(3, np.nan)
-        return (np.array(last["translation"]) - np.array(first["translation"])) / gap_s
+        return np.asarray(np.subtract(last["translation"], first["translation"]) / gap_s)
 
     def of_log(
         self, key_samples: dict[int, str], global_SE3_lidar: Float64[ndarray, "sweeps 4 4"]

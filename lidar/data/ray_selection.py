@@ -86,7 +86,8 @@ def select_rays(
 
     def narrow(name: str, passed: Bool[ndarray, " rows"]) -> Int64[ndarray, " passed"]:
         kept[name] = float(passed.mean()) if len(passed) else 1.0
-        return rows[passed]
+        passing: Int64[ndarray, " passed"] = rows[passed]
+        return passing
 
     rows = narrow("min_range", ranges >= max(config.min_range, _NO_RANGE_M))
     rows = narrow("ego_box", outside_ego_box(xyz[rows], sensor, config))

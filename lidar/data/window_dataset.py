@@ -154,13 +154,15 @@ def window_input(window: Window, config: PretrainConfig) -> Float32[ndarray, "po
 def seconds_after_t0(window: Window) -> Float32[ndarray, " frames"]:
     """Measured times of t0 and the horizons."""
     times = window.log.timestamps_ns[list(window.all_frames)]
-    return ((times - times[0]) * 1e-9).astype(np.float32)
+    seconds: Float32[ndarray, " frames"] = ((times - times[0]) * 1e-9).astype(np.float32)
+    return seconds
 
 
 def poses_in_t0(window: Window) -> Float64[ndarray, "frames 4 4"]:
     """t0_SE3_tn of the sensor, for t0 and the horizons."""
     poses = window.log.global_SE3_lidar[list(window.all_frames)]
-    return invert(poses[0]) @ poses
+    relative: Float64[ndarray, "frames 4 4"] = invert(poses[0]) @ poses
+    return relative
 
 
 def actions_between(
@@ -171,7 +173,7 @@ def actions_between(
     Args:
         t0_SE3_tn: Sensor poses in the t0 frame, in the axes of the points.
         sensor: Gives those axes.
-        axes: `ego_tn` = dx forward, dy left at t_n; `sensor_t0` = dx, dy along the t0 sensor's x, y.
+        axes: `ego_tn` = dx forward, dy left at t_n; `sensor_t0` = along the t0 sensor's x, y.
     """
     tn_SE3_tn1 = invert(t0_SE3_tn[:-1]) @ t0_SE3_tn[1:]
     flu_SE3_lidar = se3(sensor.flu_R_lidar, np.zeros(3))

@@ -110,8 +110,8 @@ def windows_of(
         f"no forecasting window in {len(logs)} log(s) ({names or 'none selected'}) of "
         f"{config.root}: the longest stretch without a pause above {config.max_gap_s:g} s lasts "
         f"{_longest_stretch_s(logs, config.max_gap_s):.2f} s, the horizons are "
-        f"{', '.join(f'{h:g}' for h in horizons_s)} s within {config.gap_tol:g} s; take longer logs "
-        "or change data.horizons_s, data.frame_gap_s, data.gap_tol or data.max_gap_s"
+        f"{', '.join(f'{h:g}' for h in horizons_s)} s within {config.gap_tol:g} s; take longer "
+        "logs or change data.horizons_s, data.frame_gap_s, data.gap_tol or data.max_gap_s"
     )
 
 

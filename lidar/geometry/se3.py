@@ -35,7 +35,8 @@ def transform_points(
     """
     transform = np.asarray(dst_SE3_src, np.float64)
     xyz = points[:, :3].astype(np.float64)
-    return xyz @ transform[:3, :3].T + transform[:3, 3]
+    moved: Float64[ndarray, "points 3"] = xyz @ transform[:3, :3].T + transform[:3, 3]
+    return moved
 
 
 def matrix_from_quaternion_wxyz(
