@@ -8,6 +8,11 @@ VERBS = {
         "lidar.config:PretrainConfig",
         "lidar.pretrain:run",
     ),
+    "simulate": Verb(
+        "drive through invented streets and write what a LiDAR sees",
+        "lidar.simulate.config:SimulateConfig",
+        "lidar.simulate.command:run",
+    ),
     "forecast": Verb(
         "score and draw what a pretrained model forecasts",
         "lidar.config:ForecastConfig",
