@@ -32,7 +32,7 @@ class SafeCheckpointIO(TorchCheckpointIO):
     ) -> dict[str, Any]:
         try:
             checkpoint: dict[str, Any] = super().load_checkpoint(
-                path, map_location=map_location or "cpu", weights_only=True
+                path, map_location=map_location or _on_cpu, weights_only=True
             )
         except FileNotFoundError:
             raise UserError(f"no checkpoint at {path}") from None
@@ -107,6 +107,11 @@ class SeededBatches(Callback):
         torch.manual_seed(int(words[0]))
         np.random.seed(int(words[1]))
         random.seed(int(words[1]))
+
+
+def _on_cpu(storage: Any, location: str) -> Any:
+    """Where torch.load puts a tensor; Lightning moves it to its device."""
+    return storage
 
 
 def _any_process(trainer: lightning.Trainer, decision: bool) -> bool:

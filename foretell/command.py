@@ -63,7 +63,7 @@ def parse(
     option_names = {field.name for field in dataclasses.fields(RunOptions)}
     options = {key: value for key, value in flags.items() if key in option_names}
     overrides = {key: value for key, value in flags.items() if key not in option_names}
-    config = from_dict(config_kind, merge(values, overrides))
+    config: Any = from_dict(config_kind, merge(values, overrides))
     config_name = Path(sources[-1]).stem if sources else "default"
     return config, from_dict(RunOptions, options), config_name
 

@@ -36,7 +36,7 @@ class HistoryLogger(Logger):
     def version(self) -> str:
         return ""
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         step = step or 0
         if not self._rows:
@@ -48,11 +48,11 @@ class HistoryLogger(Logger):
             self._rows.append(row)
         self._written = False
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kw: Any) -> None:
         """Nothing: config.yaml has them."""
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def save(self) -> None:
         if self._written or not self._rows:
             return
@@ -66,7 +66,7 @@ class HistoryLogger(Logger):
         atomic_write(self.path, text.getvalue())
         self._written = True
 
-    @rank_zero_only  # type: ignore[untyped-decorator]
+    @rank_zero_only
     def finalize(self, status: str) -> None:
         self.save()
 

@@ -3,19 +3,35 @@
 from foretell.verbs import Verb
 
 VERBS = {
-    "pretrain": Verb(
-        "learn a 3D backbone by forecasting LiDAR sweeps",
-        "lidar.config:PretrainConfig",
-        "lidar.pretrain:run",
+    "prepare": Verb(
+        "write the index of a data set and say what is missing",
+        "lidar.config:PrepareConfig",
+        "lidar.prepare:run",
+    ),
+    "export": Verb(
+        "write the pretrained 3D backbone for detectors",
+        "lidar.config:ExportConfig",
+        "lidar.export:run",
     ),
     "simulate": Verb(
         "drive through invented streets and write what a LiDAR sees",
         "lidar.simulate.config:SimulateConfig",
         "lidar.simulate.command:run",
     ),
+    "pretrain": Verb(
+        "learn a 3D backbone by forecasting LiDAR sweeps",
+        "lidar.config:PretrainConfig",
+        "lidar.pretrain:run",
+    ),
     "forecast": Verb(
         "score and draw what a pretrained model forecasts",
         "lidar.config:ForecastConfig",
         "lidar.forecast:run",
+        "lidar.saved_model:forecast_defaults",
+    ),
+    "view": Verb(
+        "draw sweeps and boxes of a drive",
+        "lidar.config:ViewConfig",
+        "lidar.view:run",
     ),
 }

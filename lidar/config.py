@@ -348,6 +348,8 @@ class TrendConfig:
     render: RenderConfig = dataclasses.field(default_factory=RenderConfig)
     loss: LossConfig = dataclasses.field(default_factory=LossConfig)
     ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
+    copy_last: dict[str, str] = dataclasses.field(default_factory=dict)
+    """Metric -> copy-last variant chosen for it on training windows, once trained."""
 
 
 @dataclass(frozen=True)
@@ -393,6 +395,15 @@ class PretrainConfig:
                 )
         if not self.curriculum.stages:
             raise ValueError("curriculum.stages is empty: give at least one [horizon, epochs] pair")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """`foretell lidar prepare`: build the memory-mapped index of a data set."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    workers: int = 1
+    """Processes that read the source tables."""
 
 
 @dataclass(frozen=True)
@@ -464,3 +475,53 @@ def trend_config(config: PretrainConfig, features: list[str]) -> TrendConfig:
         loss=config.loss,
         ablation=config.ablation,
     )
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """`foretell lidar view`: draw recorded sweeps."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    log: str = ""
+    """Log name or `name[first:last]`, as in `data.splits`; empty = the first log."""
+    sweep: int = 0
+    """First sweep drawn, counted from the start of `log`."""
+    count: int = 1
+    """Consecutive sweeps drawn; more than one also makes a GIF."""
+    accumulate: int = 1
+    """Sweeps joined into each picture, the drawn one and earlier ones."""
+    boxes: bool = True
+    """Draw annotated boxes where there are any."""
+    window: bool = False
+    """Also open the first sweep in an Open3D window."""
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """`foretell lidar prepare`: write the index of a data set."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """How exported encoder weights enter a network with other inputs."""
+
+    adapt_input: Literal["zero_pad", "skip"] = "zero_pad"
+    """More input features than the weights know: zero_pad = new columns of zeros at the end;
+    skip = leave conv_input as initialised (counts as shape-changed, so it needs --partial)."""
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """`foretell lidar export`: the pretrained 3D backbone as a file for detectors."""
+
+    model: str = ""
+    """Folder of the pretrained model."""
+    format: Literal["auto", "torch", "safetensors"] = "auto"
+    """auto = by the ending of --out, torch (as OpenPCDet reads) when --out is a folder."""
+    residual_bias: Literal["as_trained", "on", "off"] = "as_trained"
+    """Bias of the residual convolutions in the file: CenterPoint configs on, TransFusion-L off.
+    The conversion is exact in evaluation mode."""
+    in_channels: int = 0
+    """Input features of the detector: more than trained are padded with zeros; 0 = as trained."""
