@@ -72,7 +72,7 @@ def ray_metrics(
 
 def crop(points: Float[ndarray, "points 3"], box: Box) -> Float[ndarray, "kept 3"]:
     """Points inside a box, faces included."""
-    return points[((points >= box[:3]) & (points <= box[3:])).all(axis=1)]
+    return np.asarray(points[((points >= box[:3]) & (points <= box[3:])).all(axis=1)])
 
 
 def chamfer_m2(

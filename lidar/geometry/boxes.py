@@ -65,7 +65,7 @@ def corners(boxes: Float[ndarray, "boxes 7"]) -> Float[ndarray, "boxes 8 3"]:
         ],
         axis=-1,
     )
-    return rotated + boxes[:, None, :3]
+    return np.asarray(rotated + boxes[:, None, :3])
 
 
 def transform_boxes(
@@ -95,4 +95,4 @@ def transform_velocity(
     dst_SE3_src: Float[ndarray, "4 4"], velocity_mps: Float[ndarray, "boxes 2"]
 ) -> Float[ndarray, "boxes 2"]:
     """Turn velocities over the ground (m/s, NaN stays) into the axes of another frame."""
-    return velocity_mps @ dst_SE3_src[:2, :2].T
+    return np.asarray(velocity_mps @ dst_SE3_src[:2, :2].T)

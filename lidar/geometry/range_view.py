@@ -58,7 +58,7 @@ class AngularBins:
         columns, rows = self.shape
         column = np.floor((np.degrees(azimuth_rad) + 180) / self.azimuth_deg).astype(np.int64)
         row = np.floor((np.degrees(elevation_rad) + 90) / self.elevation_deg).astype(np.int64)
-        return np.minimum(row, rows - 1) * columns + column % columns
+        return np.asarray(np.minimum(row, rows - 1) * columns + column % columns)
 
 
 def z_buffer(
@@ -100,5 +100,6 @@ def range_image(
     image = np.full(rows * columns, np.nan)
     far_to_near = np.argsort(range_m)[::-1]
     image[bins.index(azimuth, elevation)[far_to_near]] = painted[far_to_near]
-    low, high = (int((edge + 90) / bins.elevation_deg) for edge in elevation_deg)
-    return image.reshape(rows, columns)[low : high + 1][::-1, ::-1]
+    low = int(np.floor((elevation_deg[0] + 90) / bins.elevation_deg))
+    high = int(np.ceil((elevation_deg[1] + 90) / bins.elevation_deg))
+    return np.asarray(image.reshape(rows, columns)[low:high][::-1, ::-1])
