@@ -1,4 +1,4 @@
-"""Temporal LiDAR neural field (TREND 2412.03054 section 3.3, eq. 6-7; f_geo of the NeurIPS version).
+"""Temporal LiDAR neural field (TREND 2412.03054 section 3.3, eq. 6-7; f_geo: NeurIPS version).
 
 f_p = trilinear(volume, p); f_t = SE(time_scale t); g = f_geo([p, f_t, f_p]); s = f_SDF(g);
 intensity = f_int([f_dir(d), g(p), f_p(p)]) at the scanned point.
@@ -12,13 +12,20 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from foretell.blocks.mlp import mlp, softplus, softplus_in_place
 from foretell.blocks.positional import sinusoid
 from lidar.config import FieldConfig
 from lidar.precision import at_least_float32, full_precision
-from lidar.rendering.interpolation import cell_rows, corner_rows, gather_corners, interpolate
+from lidar.rendering.interpolation import (
+    cell_rows,
+    corner_rows,
+    gather_along_rays,
+    gather_corners,
+    interpolate,
+    project_and_gather,
+)
 from lidar.rendering.lattice import Lattice
 
 BETA = 100.0
@@ -32,10 +39,14 @@ class FieldVolume(NamedTuple):
 
     volume: Float[Tensor, "batch channels depth height width"]
     """As the encoder or the recurrence gave it."""
+    cells: Float[Tensor, "cells channels"]
+    """The volume with cells as rows; empty in the naive form."""
     table: Float[Tensor, "cells width"]
-    """Fast form: W_f times every cell, cells as rows; naive form: empty."""
+    """W_f times every cell; empty in the naive form."""
     time_code: Float[Tensor, "batch time_dim"]
     """f_t; zeros when time is hidden."""
+    at_points: Float[Tensor, "batch points channels"]
+    """f_p at the points given to `prepare`."""
 
 
 class TemporalField(nn.Module):
@@ -94,11 +105,18 @@ class TemporalField(nn.Module):
         """Which implementation answers."""
         return self.config.implementation == "fast"
 
+    @property
+    def _first(self) -> nn.Linear:
+        layer = self.f_geo[0]
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     def prepare(
         self,
         volume: Float[Tensor, "batch channels depth height width"],
         t_s: Float[Tensor, " batch"],
         *,
+        points_m: Float[Tensor, "batch points 3"] | None = None,
         time: bool = True,
     ) -> FieldVolume:
         """Project the volume once, for all queries of a frame.
@@ -106,16 +124,26 @@ class TemporalField(nn.Module):
         Args:
             volume: Features, x y z = last, second last, third last axis.
             t_s: Seconds since t0.
+            points_m: Points whose features f_p are wanted, such as the hits.
             time: False hides the time from a field that was trained with it.
         """
         with full_precision(volume):
             code = time_code(t_s, self.time_dim, self.config.time_scale)
             code = code if time else torch.zeros_like(code)
-        table = volume.new_zeros(0, self.f_geo[0].out_features)
-        if self.fast:
-            weight = self.f_geo[0].weight[:, 3 + self.time_dim :]
-            table = at_least_float32(F.linear(cell_rows(volume), weight))
-        return FieldVolume(volume, table, code)
+            points_m = code.new_zeros(len(volume), 0, 3) if points_m is None else points_m
+            index = self.lattice.index(points_m)
+        if not self.fast:
+            empty = volume.new_zeros(0, self.in_channels)
+            at_points = interpolate(at_least_float32(volume), index, padding=self.config.padding)
+            return FieldVolume(volume, empty, empty, code, at_points)
+        rows, weights = corner_rows(index, self._shape(volume), padding=self.config.padding)
+        cells = cell_rows(volume)
+        by_feature = self._first.weight[:, 3 + self.time_dim :]
+        full = torch.promote_types(volume.dtype, torch.float32)
+        table, at_points = project_and_gather(cells, by_feature, rows, weights.to(full))
+        return FieldVolume(
+            volume, cells, table, code, at_points.view(*points_m.shape[:2], self.in_channels)
+        )
 
     def query(
         self,
@@ -127,26 +155,28 @@ class TemporalField(nn.Module):
         """Signed distance (in units of scale_m) and geometry feature at p = o + r d."""
         first = self._first_fast if self.fast else self._first_naive
         act = softplus_in_place if self.fast else softplus
+        # Samples stay one flat axis: writing over a view would make autograd copy every gradient.
         hidden = act(first(prepared, ray_o, ray_d, ranges_m), BETA)
         for layer in self.f_geo[1:]:
             hidden = act(layer(hidden), BETA)
-        geometry = hidden
+        geometry = hidden.view(*ranges_m.shape, -1)
         for layer in self.f_sdf[:-1]:
             hidden = act(layer(hidden), BETA)
-        return at_least_float32(self.f_sdf[-1](hidden)).squeeze(-1), geometry
+        return at_least_float32(self.f_sdf[-1](hidden)).view(ranges_m.shape), geometry
 
     def features_at(
         self, prepared: FieldVolume, points_m: Float[Tensor, "batch points 3"]
     ) -> Float[Tensor, "batch points channels"]:
         """f_p, the interpolated features themselves."""
-        volume = at_least_float32(prepared.volume)
-        with full_precision(volume):
-            index = self.lattice.index(points_m)
-            if not self.fast:
-                return interpolate(volume, index, padding=self.config.padding)
-            rows, weights = corner_rows(index, self._shape(volume), padding=self.config.padding)
-            gathered = gather_corners(cell_rows(volume), rows, weights.to(volume.dtype))
-            return gathered.view(*points_m.shape[:2], -1)
+        index = self.lattice.index(points_m)
+        if not self.fast:
+            volume = at_least_float32(prepared.volume)
+            return interpolate(volume, index, padding=self.config.padding)
+        cells = at_least_float32(prepared.cells)
+        shape = self._shape(prepared.volume)
+        rows, weights = corner_rows(index, shape, padding=self.config.padding)
+        gathered = gather_corners(cells, rows, weights.to(cells.dtype))
+        return gathered.view(*points_m.shape[:2], self.in_channels)
 
     def intensity(
         self,
@@ -167,9 +197,9 @@ class TemporalField(nn.Module):
 
     def _first_fast(
         self, prepared: FieldVolume, ray_o: Tensor, ray_d: Tensor, ranges_m: Tensor
-    ) -> Float[Tensor, "batch rays samples width"]:
+    ) -> Float[Tensor, "queries width"]:
         batch, rays, samples = ranges_m.shape
-        layer = self.f_geo[0]
+        layer = self._first
         with full_precision(ranges_m):
             points = ray_o[:, :, None] + ranges_m[..., None] * ray_d[:, :, None]
             rows, weights = corner_rows(
@@ -178,31 +208,31 @@ class TemporalField(nn.Module):
                 padding=self.config.padding,
             )
             table = prepared.table
-            hidden = gather_corners(table, rows, weights.to(table.dtype))
             by_position, by_time = layer.weight[:, : 3 + self.time_dim].split(
                 [3, self.time_dim], dim=1
             )
-            per_frame = F.linear(prepared.time_code, by_time, layer.bias)
-            at_origin = F.linear(ray_o / self.scale_m, by_position) + per_frame[:, None]
-            per_metre = F.linear(ray_d / self.scale_m, by_position)
-            # [1, r] times [at_origin; per_metre], added in place: nobody keeps the gather.
-            rays_and_ranges = torch.stack([torch.ones_like(ranges_m), ranges_m], dim=-1)
-            hidden = hidden.view(batch * rays, samples, -1).baddbmm_(
-                rays_and_ranges.view(batch * rays, samples, 2),
-                torch.stack([at_origin, per_metre], dim=-2).view(batch * rays, 2, -1),
+            per_frame = functional.linear(prepared.time_code, by_time, layer.bias)
+            at_origin = functional.linear(ray_o / self.scale_m, by_position) + per_frame[:, None]
+            per_metre = functional.linear(ray_d / self.scale_m, by_position)
+            lines = torch.stack([at_origin, per_metre], dim=-2)
+            return gather_along_rays(
+                table,
+                lines.view(batch * rays, 2, -1),
+                rows,
+                weights.to(table.dtype),
+                ranges_m.reshape(batch * rays, samples),
             )
-        return hidden.view(batch, rays, samples, -1)
 
     def _first_naive(
         self, prepared: FieldVolume, ray_o: Tensor, ray_d: Tensor, ranges_m: Tensor
-    ) -> Float[Tensor, "batch rays samples width"]:
+    ) -> Float[Tensor, "queries width"]:
         volume = at_least_float32(prepared.volume)
         with full_precision(ranges_m):
             points = ray_o[:, :, None] + ranges_m[..., None] * ray_d[:, :, None]
             features = interpolate(volume, self.lattice.index(points), padding=self.config.padding)
             code = prepared.time_code[:, None, None].expand(*ranges_m.shape, -1)
             joined = torch.cat([points / self.scale_m, code, features], dim=-1)
-        hidden: Tensor = self.f_geo[0](joined)
+        hidden: Tensor = self._first(joined.flatten(0, 2))
         return hidden
 
     @staticmethod

@@ -153,7 +153,8 @@ class Trend(nn.Module):
         volumes = self.roll_out(volume, actions, gap_s)
         slots = [RayTargets.of_slot(batch, slot) for slot in range(batch.frame_index.shape[1])]
         denominators = over_processes(torch.stack([self.decoder.counts(rays) for rays in slots]))
-        total, terms = batch.ray_r.new_zeros(()), {}
+        total = batch.ray_r.new_zeros(())
+        terms: dict[str, Tensor] = {}
         for slot, rays in enumerate(slots):
             chosen = pick_frames(volumes, rays.frame) if rays.frame.any() else volumes[0]
             report = self.decoder.frame_loss(chosen, rays, denominators[slot])

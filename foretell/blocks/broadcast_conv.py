@@ -8,7 +8,7 @@ cells differ. It is enough to convolve A on min(n, k) cells per axis and to stre
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 
 def conv3d_of_repeated(
@@ -16,7 +16,7 @@ def conv3d_of_repeated(
     weight: Float[Tensor, "out_channels in_channels kz ky kx"],
     shape: tuple[int, int, int],
 ) -> Float[Tensor, "batch out_channels depth height width"]:
-    """`F.conv3d(vector repeated over shape, weight, padding=k//2)`, exactly.
+    """`functional.conv3d(vector repeated over shape, weight, padding=k//2)`, exactly.
 
     Args:
         vector: One vector per sample.
@@ -29,7 +29,7 @@ def conv3d_of_repeated(
     kernel = weight.shape[2:]
     small = [min(n, k) for n, k in zip(shape, kernel, strict=True)]
     repeated = vector[:, :, None, None, None].expand(-1, -1, *small)
-    out = F.conv3d(repeated, weight, padding=[k // 2 for k in kernel])
+    out = functional.conv3d(repeated, weight, padding=[k // 2 for k in kernel])
     for axis, (n, k) in enumerate(zip(shape, kernel, strict=True), start=2):
         if n > k:
             low, middle, high = out.split([k // 2, 1, k // 2], dim=axis)
@@ -55,7 +55,7 @@ def conv3d_with_repeated(
     """
     channels = volume.shape[1]
     padding = [k // 2 for k in weight.shape[2:]]
-    out = F.conv3d(volume, weight[:, :channels], bias, padding=padding)
+    out = functional.conv3d(volume, weight[:, :channels], bias, padding=padding)
     shape = (volume.shape[2], volume.shape[3], volume.shape[4])
     return out + conv3d_of_repeated(vector, weight[:, channels:], shape).to(out.dtype)
 
@@ -69,4 +69,4 @@ def conv3d_with_repeated_naive(
     """The literal form of `conv3d_with_repeated`: repeat, concatenate, convolve."""
     repeated = vector[:, :, None, None, None].expand(-1, -1, *volume.shape[2:])
     both = torch.cat([volume, repeated.to(volume.dtype)], dim=1)
-    return F.conv3d(both, weight, bias, padding=[k // 2 for k in weight.shape[2:]])
+    return functional.conv3d(both, weight, bias, padding=[k // 2 for k in weight.shape[2:]])

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 THRESHOLD = 40.0
 """Above this softplus is the identity; exp(-40) is below the rounding of float64."""
@@ -33,7 +33,7 @@ class _SoftplusInPlace(torch.autograd.Function):
 
 def softplus(x: Float[Tensor, "*shape"], beta: float) -> Float[Tensor, "*shape"]:
     """log(1 + exp(beta x)) / beta, the literal form of `softplus_in_place`."""
-    return F.softplus(x, beta, THRESHOLD)
+    return functional.softplus(x, beta, THRESHOLD)
 
 
 def softplus_in_place(x: Float[Tensor, "*shape"], beta: float) -> Float[Tensor, "*shape"]:
@@ -41,7 +41,7 @@ def softplus_in_place(x: Float[Tensor, "*shape"], beta: float) -> Float[Tensor, 
 
     The next linear layer keeps the output anyway, so a layer costs one saved tensor, not two.
     """
-    out: Tensor = _SoftplusInPlace.apply(x, beta)
+    out: Tensor = _SoftplusInPlace.apply(x, beta)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -8,7 +8,7 @@ It reads the same trilinear f_p as the range decoder, so only the decoder differ
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 from foretell.blocks.mlp import mlp
 from lidar.config import TrendConfig
@@ -79,7 +79,9 @@ class OccupancyAlongRay(nn.Module):
         with full_precision(logit):
             label = torch.zeros_like(logit)
             label[..., 0] = 1
-            entropy = F.binary_cross_entropy_with_logits(logit, label, reduction="none").sum(-1)
+            entropy = functional.binary_cross_entropy_with_logits(
+                logit, label, reduction="none"
+            ).sum(-1)
             measured = targets.intensity.gather(1, ray)
             known = chosen & ~measured.isnan()
             error = (intensity[..., 0] - torch.where(known, measured, 0)).abs()
@@ -112,7 +114,9 @@ class OccupancyAlongRay(nn.Module):
             self._render_part(volume, code, ray_o[:, i : i + size], ray_d[:, i : i + size])
             for i in range(0, max(1, ray_o.shape[1]), size)
         ]
-        range_m, sum_w, brightness, hits = (torch.cat(column, 1) for column in zip(*parts))
+        range_m, sum_w, brightness, hits = (
+            torch.cat(column, 1) for column in zip(*parts, strict=True)
+        )
         return RenderedRays(range_m, sum_w, brightness if intensity else None, hits)
 
     def _render_part(

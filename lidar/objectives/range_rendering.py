@@ -120,12 +120,11 @@ class RangeRendering(nn.Module):
             denominators: `counts`, over all processes.
         """
         batch, num_rays = targets.valid.shape
-        prepared = self.field.prepare(volume, targets.t_s)
         near, far, hits = self._bounds(targets.ray_o, targets.ray_d)
         targets = targets._replace(valid=targets.valid & hits)
         measured = torch.where(targets.valid, targets.range_m, near)
         points = targets.ray_o + measured[..., None] * targets.ray_d
-        features = self.field.features_at(prepared, points)
+        prepared = self.field.prepare(volume, targets.t_s, points_m=points)
         jitter = None
         if self.training:
             jitter = draw_jitter(
@@ -161,7 +160,7 @@ class RangeRendering(nn.Module):
             recomputed if self.render_config.checkpoint else part_loss,
             num_rays,
             -(-self.render_config.chunk // max(1, batch)),
-            inputs=[prepared.table if self.field.fast else prepared.volume, features],
+            inputs=[prepared.table if self.field.fast else prepared.volume, prepared.at_points],
             parameters=list(self.parameters()),
         )
         names = ("range_l1", "surface_l1", "intensity_l1", "eikonal", "free_space",

@@ -79,7 +79,7 @@ def chunked_sum(
             torch.stack([total for total, _ in pieces]).sum(),
             torch.stack([figures for _, figures in pieces]).sum(0),
         )
-    result: tuple[Tensor, Tensor] = _ChunkedSum.apply(
+    result: tuple[Tensor, Tensor] = _ChunkedSum.apply(  # type: ignore[no-untyped-call]
         loss, parts, len(inputs), *inputs, *parameters
     )
     return result

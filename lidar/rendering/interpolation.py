@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int, Int32
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 Padding = Literal["zeros", "border"]
 
@@ -31,7 +31,7 @@ def interpolate(
     """
     size = index.new_tensor(volume.shape[:1:-1])
     grid = ((2 * index + 1) / size - 1).reshape(len(index), 1, 1, -1, 3)
-    out = F.grid_sample(volume, grid, padding_mode=padding, align_corners=False)
+    out = functional.grid_sample(volume, grid, padding_mode=padding, align_corners=False)
     return out.flatten(2).transpose(1, 2).reshape(*index.shape[:-1], volume.shape[1])
 
 
@@ -82,31 +82,130 @@ def corner_rows(
     return rows.reshape(-1, 8), weights.reshape(-1, 8)
 
 
-class _GatherCorners(torch.autograd.Function):
-    """sum_k weights[:, k] * table[rows[:, k]], differentiable in the table alone."""
+def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    return functional.embedding_bag(rows.long(), table, per_sample_weights=weights, mode="sum")
 
+
+def _scatter_rows(grad: Tensor, rows: Tensor, weights: Tensor, num_rows: int) -> Tensor:
+    """Adjoint of `_sum_rows`: pairs sorted by row, then a gather over the queries of each row."""
+    by_row, order = rows.reshape(-1).sort()
+    sorted_weights = weights.reshape(-1)[order]
+    counts = torch.bincount(by_row, minlength=num_rows)
+    return functional.embedding_bag(
+        order.div_(rows.shape[1], rounding_mode="floor"),
+        grad.contiguous(),
+        counts.cumsum(0) - counts,
+        per_sample_weights=sorted_weights,
+        mode="sum",
+    )
+
+
+class _GatherAlongRays(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, table: Tensor, lines: Tensor, rows: Tensor, weights: Tensor, ranges: Tensor
+    ) -> Tensor:
+        factors = torch.stack([torch.ones_like(ranges), ranges], dim=-1)
+        out = _sum_rows(table, rows, weights)
+        out.view(*ranges.shape, table.shape[1]).baddbmm_(factors, lines)
+        ctx.save_for_backward(rows, weights, factors)
+        ctx.num_rows = table.shape[0]
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None, None, None]:
+        rows, weights, factors = ctx.saved_tensors
+        grad_table = None
+        if ctx.needs_input_grad[0]:
+            grad_table = _scatter_rows(grad, rows, weights, ctx.num_rows)
+        per_ray = grad.view(*factors.shape[:2], grad.shape[1])
+        return grad_table, factors.transpose(1, 2) @ per_ray, None, None, None
+
+
+def gather_along_rays(
+    table: Float[Tensor, "rows channels"],
+    lines: Float[Tensor, "rays 2 channels"],
+    rows: Int[Tensor, "queries 8"],
+    weights: Float[Tensor, "queries 8"],
+    ranges: Float[Tensor, "rays samples"],
+) -> Float[Tensor, "queries channels"]:
+    """Corner sums plus a term linear in the range: sum_k w_k table[row_k] + lines_0 + r lines_1.
+
+    Args:
+        table: Cells of the volume as rows.
+        lines: Offset and slope of each ray.
+        rows: Corners of every sample, rays outermost.
+        weights: Their weights, in the dtype of the table; constants.
+        ranges: r of every sample; constants.
+    """
+    out: Tensor = _GatherAlongRays.apply(  # type: ignore[no-untyped-call]
+        table, lines, rows, weights, ranges
+    )
+    return out
+
+
+class _ProjectAndGather(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, cells: Tensor, weight: Tensor, rows: Tensor, weights: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(cells, weight, rows, weights)
+        ctx.dtype = dtype
+        table = cells.to(dtype) @ weight.to(dtype).T
+        return table.to(weights.dtype), _sum_rows(cells.to(weights.dtype), rows, weights)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(
+        ctx: Any, grad_table: Tensor, grad_points: Tensor
+    ) -> tuple[Tensor, Tensor, None, None, None]:
+        cells, weight, rows, weights = ctx.saved_tensors
+        grad_table = grad_table.to(ctx.dtype)
+        grad_cells = (grad_table @ weight.to(ctx.dtype)).to(cells.dtype)
+        spread = (weights[..., None] * grad_points[:, None]).flatten(0, 1).to(cells.dtype)
+        grad_cells.index_add_(0, rows.reshape(-1), spread)
+        grad_weight = (grad_table.T @ cells.to(ctx.dtype)).to(weight.dtype)
+        return grad_cells, grad_weight, None, None, None
+
+
+def project_and_gather(
+    cells: Float[Tensor, "rows channels"],
+    weight: Float[Tensor, "width channels"],
+    rows: Int[Tensor, "points 8"],
+    weights: Float[Tensor, "points 8"],
+) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "points channels"]]:
+    """All cells times a matrix, and the cells' own features at a few points.
+
+    One operation, because the few points' gradient is then added into that of the product instead
+    of filling a volume of its own. The product follows autocast; both results are full precision.
+
+    Args:
+        cells: Cells of the volume as rows.
+        weight: Matrix of the first layer.
+        rows: Corners of the points.
+        weights: Their weights, constants, in full precision.
+    """
+    device = cells.device.type
+    half = torch.is_autocast_enabled(device)
+    dtype = torch.get_autocast_dtype(device) if half else cells.dtype
+    with torch.autocast(device, enabled=False):
+        result: tuple[Tensor, Tensor] = _ProjectAndGather.apply(cells, weight, rows, weights, dtype)
+    return result
+
+
+class _GatherCorners(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(rows, weights)
         ctx.num_rows = table.shape[0]
-        return F.embedding_bag(rows.long(), table, per_sample_weights=weights, mode="sum")
+        return _sum_rows(table, rows, weights)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         rows, weights = ctx.saved_tensors
-        by_row, order = rows.reshape(-1).sort()
-        query = order // rows.shape[1]
-        counts = torch.bincount(by_row, minlength=ctx.num_rows)
-        offsets = counts.cumsum(0) - counts
-        grad_table = F.embedding_bag(
-            query,
-            grad.contiguous(),
-            offsets,
-            per_sample_weights=weights.reshape(-1)[order],
-            mode="sum",
-        )
-        return grad_table, None, None
+        return _scatter_rows(grad, rows, weights, ctx.num_rows), None, None
 
 
 def gather_corners(
@@ -121,5 +220,7 @@ def gather_corners(
         rows: Row of each corner.
         weights: Weight of each corner, in the dtype of the table; treated as a constant.
     """
-    out: Tensor = _GatherCorners.apply(table, rows, weights)
+    out: Tensor = _GatherCorners.apply(  # type: ignore[no-untyped-call]
+        table, rows, weights
+    )
     return out

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 EPS = 1e-5
 """What NeuS and UniPAD code add to both parts of the quotient."""
@@ -34,7 +34,7 @@ def interval_alpha(
     """
     scaled = sdf * inv_s
     if form == "log":
-        log_phi = F.logsigmoid(scaled)
+        log_phi = functional.logsigmoid(scaled)
         return -torch.expm1((log_phi[..., 1:] - log_phi[..., :-1]).clamp(max=0))
     phi = scaled.sigmoid()
     quotient = (phi[..., :-1] - phi[..., 1:] + EPS) / (phi[..., :-1] + EPS)
