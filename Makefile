@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS ?= $(JOBS)
 
-.PHONY: demo test check bench weights lint wheel system
+.PHONY: demo test check bench weights lint slow system
 
 demo: $(VENV)/.installed system
 	$(BIN)/foretell lidar simulate --config sim_demo --out $(RUNS)/drive
@@ -20,8 +20,7 @@ demo: $(VENV)/.installed system
 test: $(VENV)/.installed system
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
-# The wheel in an empty environment is slow, yet part of every check.
-check: lint test wheel
+check: lint test slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -29,8 +28,9 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-wheel: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_wheel.py
+# Slow, yet part of every check: the wheel in an empty environment, two processes.
+slow: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_wheel.py tests/foretell
 
 bench: $(VENV)/.installed
 	@set -e; for script in tools/bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
