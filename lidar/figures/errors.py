@@ -125,7 +125,7 @@ def horizon_curves(
     order = np.argsort(horizons_s)
     horizons = np.asarray(horizons_s, np.float64)[order]
     with house_style():
-        label_in = 0.35 + 0.085 * max(len(name) + 6 for name in l1_m)
+        label_in = 0.2 + 0.068 * max(len(name) + 6 for name in l1_m)
         width = 0.55 + 3.6 + label_in
         figure = new_figure(width, 3.0)
         axis = figure.add_axes((0.55 / width, 0.155, 3.6 / width, 0.805))

@@ -1,6 +1,7 @@
 """Range images: the sweep as its sensor sees it, true, predicted and their difference."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,34 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 
-_BINS = AngularBins(0.4, 0.75)
-"""Pixels, coarse enough that few stay empty between the rings of a 64-ring sensor."""
+_AZIMUTH_DEG = 0.4
+_ELEVATION_STEPS_DEG = (0.75, 1.0, 1.35, 1.5, 2.0, 3.0, 4.0)
+
+
+@dataclass(frozen=True)
+class SphericalView:
+    """Which elevations a range image shows, in pixels of which size."""
+
+    elevation_deg: tuple[float, float]
+    """Lowest and highest elevation."""
+    bins: AngularBins
+    """Size of a pixel."""
+
+    @classmethod
+    def fit(cls, clouds: Sequence[Float[ndarray, "_ 3"]]) -> "SphericalView":
+        """The finest pixels that leave hardly a row empty between the rings of the sensor.
+
+        0.1 % of the points at either end of the elevations are left out.
+        """
+        angles = np.rad2deg(np.concatenate([spherical(cloud)[1] for cloud in clouds]))
+        low, high = (float(edge) for edge in np.nanquantile(angles, [0.001, 0.999]))
+        for step in _ELEVATION_STEPS_DEG:
+            first, last = np.floor((low + 90) / step), np.ceil((high + 90) / step)
+            edges = step * np.arange(first, max(last, first + 1) + 1) - 90
+            counts, _ = np.histogram(angles[np.isfinite(angles)], edges)
+            if np.mean(counts < 0.1 * np.median(counts[counts > 0])) < 0.08:
+                break
+        return cls((low, high), AngularBins(_AZIMUTH_DEG, step))
 
 
 def range_images(
@@ -54,7 +81,7 @@ def range_images(
     check_frames(frames, "range_images")
     rotation = np.eye(3) if flu_R_lidar is None else flu_R_lidar
     local = [f.true_m[:, None] * (f.direction @ f.t0_SE3_tn[:3, :3]) @ rotation.T for f in frames]
-    span = elevation_span(local)
+    view = SphericalView.fit(local)
     far_m = max_range_m or float(np.nanquantile(np.concatenate([f.true_m for f in frames]), 0.98))
     panel_in, gap, block_gap, margin = (8.6, 0.62), 0.05, 0.42, (0.95, 0.95, 0.44, 0.34)
     with house_style():
@@ -79,7 +106,7 @@ def range_images(
                 bottom = box.y1 - ((row + 1) * panel_in[1] + row * gap) / height
                 axis = figure.add_axes((box.x0, bottom, box.width, panel_in[1] / height))
                 drawn[label] = draw_range_image(
-                    axis, points, span, values=values, far_m=end_m, max_error_m=max_error_m
+                    axis, points, view, values=values, far_m=end_m, max_error_m=max_error_m
                 )
                 axis.set_ylabel(label, rotation=0, ha="right", va="center", labelpad=6)
                 if row < 2 or frame is not frames[-1]:
@@ -105,17 +132,10 @@ def range_images(
         return save_png(figure, path)
 
 
-def elevation_span(clouds: Sequence[Float[ndarray, "_ 3"]]) -> tuple[float, float]:
-    """Lowest and highest elevation in degrees, without 0.1 % of the points at either end."""
-    elevation = np.concatenate([spherical(cloud)[1] for cloud in clouds])
-    low, high = np.rad2deg(np.nanquantile(elevation, [0.001, 0.999]))
-    return float(low), float(high)
-
-
 def draw_range_image(
     axis: "Axes",
     points: Float[ndarray, "points 3"],
-    elevation_deg: tuple[float, float],
+    view: SphericalView,
     *,
     values: Float[ndarray, " points"] | None = None,
     far_m: float | None,
@@ -126,7 +146,7 @@ def draw_range_image(
     Args:
         axis: Panel to fill.
         points: Cloud in forward-left-up axes about the sensor; rows with NaN are left out.
-        elevation_deg: Lowest and highest elevation shown.
+        view: Elevations and pixels.
         values: What to paint; none = range.
         far_m: Range at the far end of the colours; none = values are signed errors.
         max_error_m: Error at both ends of the colours.
@@ -136,8 +156,8 @@ def draw_range_image(
     seen = np.isfinite(points).all(axis=1)
     image = range_image(
         points[seen],
-        _BINS,
-        elevation_deg=elevation_deg,
+        view.bins,
+        elevation_deg=view.elevation_deg,
         values=None if values is None else np.asarray(values, np.float64)[seen],
     )
     # Square root: half of the colours for the nearest quarter, where most returns are.
@@ -148,7 +168,7 @@ def draw_range_image(
         norm=norm,
         aspect="auto",
         interpolation="nearest",
-        extent=(180.0, -180.0, *elevation_deg),
+        extent=(180.0, -180.0, *view.elevation_deg),
     )
     axis.set_xticks([180, 90, 0, -90, -180], ["back", "left", "forward", "right", "back"])
     axis.set_yticks([])

@@ -18,7 +18,7 @@ from lidar.figures.bev import (
     draw_scale_bar,
 )
 from lidar.figures.gif import save_gif
-from lidar.figures.range_image import draw_range_image, elevation_span
+from lidar.figures.range_image import SphericalView, draw_range_image
 from lidar.figures.style import (
     DPI,
     EGO,
@@ -148,7 +148,7 @@ def _draw(
     shown = draw_range_image(
         strip,
         points,
-        elevation_span([points]),
+        SphericalView.fit([points]),
         far_m=float(np.quantile(np.linalg.norm(points, axis=1), 0.98)),
     )
     colour_bar(
