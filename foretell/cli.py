@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(" ".join(str(error).split()), 2)
     except KeyboardInterrupt:
-        return _fail("stopped; training continues with --resume auto", 130)
+        return _fail("stopped; a training run continues with --resume auto", 130)
     except BrokenPipeError:
         sys.stderr.close()  # the reader left; nothing to tell
         return 0

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from foretell.config import RunOptions, convert, from_dict, leaves, load_mapping
 from foretell.errors import UserError, nearest
 from foretell.presets import preset_names, read_config
 from foretell.run import default_out, latest_out
+from foretell.seeds import run_seeds
 from foretell.verbs import Verb, load
 
 _CONFIG_HELP = "a YAML file or a preset by name; may be repeated, the last wins"
@@ -28,7 +30,7 @@ def run_verb(head: str, name: str, verb: Verb, arguments: Sequence[str]) -> None
     config, options, config_name = parse(head, name, config_kind, arguments, defaults)
     function = load(verb.run)
     _set_up_messages(options)
-    function(config, _with_folder(options, f"{head}-{name}", config_name))
+    run_seeds(function, config, _with_folder(options, f"{head}-{name}", config_name))
 
 
 def parse(
@@ -158,6 +160,8 @@ def _with_folder(options: RunOptions, verb: str, config_name: str) -> RunOptions
 
 def _set_up_messages(options: RunOptions) -> None:
     """Our packages' messages: results to standard output, warnings to standard error."""
+    # Lightning's advice (more workers, log more often) is not about the user's input.
+    warnings.filterwarnings("ignore", module=r"lightning\.")
     output = logging.StreamHandler(sys.stdout)
     output.addFilter(lambda record: record.levelno < logging.WARNING)
     errors = logging.StreamHandler(sys.stderr)

@@ -37,8 +37,9 @@ class Mean(lightning.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 out, devices, epochs = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-config = TrainerConfig(accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",
-                       max_epochs=epochs, log_every_n_steps=1, checkpoint_minutes=0.0, threads=1)
+strategy = "ddp" if devices > 1 else "auto"
+config = TrainerConfig(accelerator="cpu", devices=devices, strategy=strategy, max_epochs=epochs,
+                       log_every_n_steps=1, checkpoint_minutes=0.0, threads=1)
 options = RunOptions(out=str(out), quiet=True, resume="auto")
 run = RunDirectory(out)
 trainer = build_trainer(config, run, options)
