@@ -1,5 +1,6 @@
 """One simulated object: class, box, body, motion, and what an annotator would write about it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,6 +37,8 @@ class Actor:
     """parked = nobody uses it: no rider, no driver."""
     group: int = -1
     """Actors of one group >= 0 belong together: a truck and its trailer."""
+    life_s: tuple[float, float] = (-math.inf, math.inf)
+    """From when to when it is there, seconds since the start of the drive."""
 
     def attribute(self, speed_mps: float) -> str:
         """nuScenes attribute at a speed; empty for barriers and cones."""

@@ -36,19 +36,29 @@ class Body:
     mesh: Mesh
 
 
-def make_body(name: str, rng: Generator, *, rider: bool = True, sitting: bool = False) -> Body:
+def make_body(
+    name: str,
+    rng: Generator,
+    *,
+    rider: bool = True,
+    sitting: bool = False,
+    size: tuple[float, float, float] | None = None,
+) -> Body:
     """A body of a class with its size drawn around the class mean (6 %, cut at two sigma).
 
     Args:
         name: One of the ten classes.
         rng: Draws size and materials.
         rider: Of motorcycles and bicycles.
-        sitting: Of pedestrians; halves the height.
+        sitting: Of pedestrians; takes 30 % off the height.
+        size: Length, width, height in metres; none = drawn.
     """
     factors = 1.0 + _SPREAD * np.clip(rng.normal(size=3), -2.0, 2.0)
     length, width, height = (float(m * f) for m, f in zip(MEAN_SIZE_M[name], factors, strict=True))
     if sitting:
         height *= 0.7
+    if size is not None:
+        length, width, height = size
     build: dict[str, Callable[[], list[Mesh]]] = {
         "car": lambda: _car(length, width, height, rng),
         "truck": lambda: _truck(length, width, height, rng),

@@ -8,12 +8,13 @@ import multiprocessing
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from foretell.config import RunOptions
 from foretell.errors import UserError
 from foretell.run import RunDirectory, atomic_write, default_out
-from lidar.simulate import nuscenes_writer
+from lidar.simulate import folder_writer, kitti_writer, nuscenes_writer
 from lidar.simulate.config import SimulateConfig
 from lidar.simulate.drive import build_drive, sweeps
 
@@ -35,12 +36,11 @@ def run(config: SimulateConfig, options: RunOptions) -> None:
     root = Path(options.out or default_out("lidar-simulate", "default"))
     _claim(root, config, options.seed)
     RunDirectory.create("lidar-simulate", config, dataclasses.replace(options, out=str(root)))
-    waiting = [scene for scene in range(config.scenes) if not _finished(root, config, scene)]
+    waiting = [scene for scene in range(config.scenes) if not _mark(root, config, scene).exists()]
     if len(waiting) < config.scenes:
         _LOG.info("%d of %d drives are there", config.scenes - len(waiting), config.scenes)
     _write_scenes(root, config, options.seed, waiting)
-    if config.format == "nuscenes":
-        nuscenes_writer.write_tables(root, config)
+    _writer(config).finish(root, config)
     _LOG.info("wrote %d drives to %s", config.scenes, root)
 
 
@@ -84,15 +84,29 @@ def _claim(root: Path, config: SimulateConfig, seed: int) -> None:
     atomic_write(path, wanted)
 
 
-def _finished(root: Path, config: SimulateConfig, scene: int) -> bool:
-    return nuscenes_writer.scene_file(root, nuscenes_writer.scene_names(config)[scene]).is_file()
+def _writer(config: SimulateConfig) -> ModuleType:
+    """The module that writes a format: `scene_names`, `write_scene`, `finish`."""
+    match config.format:
+        case "nuscenes":
+            return nuscenes_writer
+        case "kitti":
+            return kitti_writer
+        case "folder":
+            return folder_writer
+
+
+def _mark(root: Path, config: SimulateConfig, scene: int) -> Path:
+    """A file that exists when a drive is complete."""
+    name: str = _writer(config).scene_names(config)[scene]
+    return root / ".scenes" / f"{name}.done"
 
 
 def write_scene(root: Path, config: SimulateConfig, seed: int, scene: int) -> None:
     """Simulate and write one drive."""
     drive = build_drive(config, seed, scene)
     taken = sweeps(config, drive, seed, scene)
-    nuscenes_writer.write_scene(root, config, drive, taken, scene=scene, on_sweep=_count)
+    _writer(config).write_scene(root, config, drive, taken, scene=scene, on_sweep=_count)
+    atomic_write(_mark(root, config, scene), "")
 
 
 def _count() -> None:

@@ -123,10 +123,14 @@ class SimulateConfig:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if self.noise_m < 0 or self.time_jitter_s < 0:
             raise ValueError("noise_m and time_jitter_s must be >= 0")
+        if self.duration_s * self.sweep_hz < 1:
+            raise ValueError(f"duration_s = {self.duration_s} holds no sweep at {self.sweep_hz} Hz")
         if self.time_jitter_s > 0.1 / self.sweep_hz:
             raise ValueError(
                 f"time_jitter_s = {self.time_jitter_s} is above a tenth of the sweep period"
             )
+        if self.replay is not None and self.scenes != 1:
+            raise ValueError(f"a replayed log is one drive: scenes must be 1, got {self.scenes}")
         if self.format == "nuscenes" and self.version == "v1.0-mini":
             self._check_mini()
 

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int16, Int32
 from numpy import ndarray
 
-from lidar.geometry.se3 import invert
 from lidar.simulate.actors import Actor
 from lidar.simulate.config import CLASSES, SimulateConfig
 from lidar.simulate.ego import EgoMotion, GroundedEgo, own_car, plan_ego
 from lidar.simulate.population import populate
+from lidar.simulate.replay import read_replay
 from lidar.simulate.returns import measure
 from lidar.simulate.scanner import ActorPoses, Hits, Scanner
 from lidar.simulate.sensor import LidarSensor, lidar_sensor
@@ -19,6 +20,7 @@ from lidar.simulate.world import World, build_world
 
 BASE_TIME_US = 1_600_000_000_000_000
 SCENE_SPACING_US = 3_600_000_000
+_ABSENT_M = 1e4  # how far below the ground an actor is kept that is not there yet or any more
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Annotations:
     centre: Float64[ndarray, "actors 3"]
     yaw: Float64[ndarray, " actors"]
     velocity: Float64[ndarray, "actors 2"]
+    present: Bool[ndarray, " actors"]
+    """Whether the actor is there at all; always, but for replayed logs."""
     num_points: Int32[ndarray, " actors"]
     """Points of the delivered sweep on the actor."""
     visibility: Int8[ndarray, " actors"]
@@ -93,6 +97,8 @@ def generator(seed: int, scene: int, *purpose: int) -> np.random.Generator:
 def build_drive(config: SimulateConfig, seed: int, scene: int) -> Drive:
     """Draw streets, traffic and the own car's route of one drive."""
     rng = generator(seed, scene, 0)
+    if config.replay is not None:
+        return _replayed(config, seed, rng)
     street, plan = plan_ego(config, scene, rng)
     world = build_world(street, config.slope, rng)
     track, actors = populate(config.num_actors, street, plan, config.duration_s, rng)
@@ -104,6 +110,14 @@ def build_drive(config: SimulateConfig, seed: int, scene: int) -> Drive:
         BASE_TIME_US + scene * SCENE_SPACING_US,
         sweep_times_us(config, generator(seed, scene, 1)),
     )
+
+
+def _replayed(config: SimulateConfig, seed: int, rng: np.random.Generator) -> Drive:
+    replay = read_replay(Path(config.replay or ""), rng)
+    offsets = sweep_times_us(config, generator(seed, 0, 1))
+    inside = tuple(us for us in offsets if us * 1e-6 <= replay.duration_s)
+    sensor = lidar_sensor(config.sensor)
+    return Drive(sensor, replay.world, replay.actors, replay.ego, replay.start_us, inside)
 
 
 def sweep_times_us(config: SimulateConfig, rng: np.random.Generator) -> tuple[int, ...]:
@@ -167,8 +181,17 @@ def actor_poses(drive: Drive, instants: Float64[ndarray, " instants"]) -> ActorP
     poses = [actor.track.pose(instants) for actor in drive.actors]
     xyz = np.array([pose.xyz for pose in poses]).reshape(-1, len(instants), 3)
     xyz[..., 2] += drive.world.ground_z(xyz.reshape(-1, 3)[:, :2]).reshape(xyz.shape[:2])
+    xyz[..., 2] -= np.where(_present(drive, instants), 0.0, _ABSENT_M)
     yaw = np.array([pose.yaw for pose in poses]).reshape(-1, len(instants))
     return ActorPoses(xyz, yaw)
+
+
+def _present(drive: Drive, instants: ndarray) -> Bool[ndarray, "actors instants"]:
+    """Which actors are there; a sweep's middle decides for all its columns."""
+    life = np.array([actor.life_s for actor in drive.actors]).reshape(-1, 2)
+    middle = float(instants.mean())
+    there = (life[:, 0] <= middle) & (middle <= life[:, 1])
+    return np.repeat(there[:, None], len(instants), axis=1)
 
 
 def _truth(
@@ -220,11 +243,7 @@ def _annotate(drive: Drive, time_s: float, hits: Hits, truth: Truth) -> Annotati
         centre,
         poses.yaw[:, 0],
         np.array(velocity).reshape(-1, 2),
+        _present(drive, instant)[:, 0],
         np.bincount(counted, minlength=actors).astype(np.int32),
         (1 + np.digitize(share, [0.4, 0.6, 0.8])).astype(np.int8),
     )
-
-
-def lidar_poses(drive: Drive, sweep: SimulatedSweep) -> Float64[ndarray, "4 4"]:
-    """sensor_SE3_world at the sweep time."""
-    return invert(sweep.world_SE3_ego @ drive.sensor.ego_SE3_lidar)

@@ -1,7 +1,7 @@
 """Write drives as a nuScenes root that the devkit loads and evaluates.
 
 Every drive is written on its own: its sweeps, then its rows of the tables in
-`.scenes/<name>.json`. When all are there, `write_tables` puts the 13 tables together.
+`.scenes/<name>.rows.json`. When all are there, `finish` puts the 13 tables together.
 """
 
 import hashlib
@@ -93,12 +93,12 @@ def write_scene(
         write_side_file(root / "truth" / CHANNEL / f"{stem}.npz", side)
         rows.add(sweep, relative)
         on_sweep()
-    atomic_write(scene_file(root, name), json.dumps(rows.finish()))
+    atomic_write(_rows_file(root, name), json.dumps(rows.finish()))
 
 
-def scene_file(root: Path, name: str) -> Path:
-    """The finished rows of one drive; exists when the drive is complete."""
-    return root / ".scenes" / f"{name}.json"
+def _rows_file(root: Path, name: str) -> Path:
+    """The rows of one drive until all drives are there."""
+    return root / ".scenes" / f"{name}.rows.json"
 
 
 class _SceneRows:
@@ -108,6 +108,7 @@ class _SceneRows:
         self.drive, self.name, self.placed = drive, name, global_SE3_world(scene)
         self.key_every = config.key_every
         self.tables: dict[str, list[Row]] = {table: [] for table in _SCENE_TABLES}
+        self.annotations: list[list[Row]] = [[] for _ in drive.actors]
         self.tables["log"].append(
             {
                 "token": token(name, "log"),
@@ -168,9 +169,11 @@ class _SceneRows:
         rotation = quaternion_wxyz_from_matrix(yaw_matrix(yaw))
         speed = np.linalg.norm(boxes.velocity, axis=1)
         for number, actor in enumerate(self.drive.actors):
+            if not boxes.present[number]:
+                continue
             length, width, height = actor.body.size_lwh
             attribute = actor.attribute(float(speed[number]))
-            self.tables["sample_annotation"].append(
+            self.annotations[number].append(
                 {
                     "token": token(self.name, "annotation", sample, number),
                     "sample_token": sample,
@@ -184,6 +187,7 @@ class _SceneRows:
                     "num_radar_pts": 0,
                 }
             )
+            self.tables["sample_annotation"].append(self.annotations[number][-1])
 
     def _instance(self, number: int) -> str:
         return token(self.name, "instance", number)
@@ -197,7 +201,9 @@ class _SceneRows:
             nearest = min(round(index / self.key_every), len(tables["sample"]) - 1)
             data["sample_token"] = tables["sample"][nearest]["token"]
         for number, actor in enumerate(self.drive.actors):
-            own = tables["sample_annotation"][number :: len(self.drive.actors)]
+            own = self.annotations[number]
+            if not own:
+                continue
             _link(own)
             tables["instance"].append(
                 {
@@ -222,12 +228,12 @@ class _SceneRows:
         return tables
 
 
-def write_tables(root: Path, config: SimulateConfig) -> None:
+def finish(root: Path, config: SimulateConfig) -> None:
     """Put the rows of all drives together: 13 tables, splits.json and the map's picture."""
     names = scene_names(config)
     merged: dict[str, list[Row]] = {table: [] for table in _SCENE_TABLES}
     for name in names:
-        rows = json.loads(scene_file(root, name).read_text())
+        rows = json.loads(_rows_file(root, name).read_text())
         for table in _SCENE_TABLES:
             merged[table] += rows[table]
     map_file = "maps/simulated.png"
