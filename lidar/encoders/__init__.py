@@ -13,8 +13,7 @@ __all__ = ["VoxelFeatures", "VoxelResBackBone8x", "build_encoder"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "build_encoder":
-        from lidar.encoders import build as module
-    else:
-        from lidar.encoders import voxel_resnet as module
-    return getattr(module, name)
+    from importlib import import_module
+
+    place = "build" if name == "build_encoder" else "voxel_resnet"
+    return getattr(import_module(f"{__name__}.{place}"), name)

@@ -16,9 +16,9 @@ STAGE_PADDINGS: tuple[tuple[int, int, int], ...] = ((1, 1, 1), (1, 1, 1), (0, 1,
 class VoxelGrid:
     """Half-open box of equal voxels: voxel i of an axis covers [min + i v, min + (i + 1) v)."""
 
-    point_range: Sequence[float]
+    point_range: Sequence[float | int]
     """x_min y_min z_min x_max y_max z_max in metres."""
-    voxel_size: Sequence[float]
+    voxel_size: Sequence[float | int]
     """Edges x y z in metres."""
 
     def __post_init__(self) -> None:

@@ -14,8 +14,7 @@ __all__ = ["SparseConv3d", "SparseInverseConv3d", "SparseTensor", "SubMConv3d"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "SparseTensor":
-        from lidar.sparse import tensor as module
-    else:
-        from lidar.sparse import layers as module
-    return getattr(module, name)
+    from importlib import import_module
+
+    place = "tensor" if name == "SparseTensor" else "layers"
+    return getattr(import_module(f"{__name__}.{place}"), name)

@@ -33,7 +33,9 @@ def sparse_convolution(
     Returns:
         Output features in the type of `feats`.
     """
-    result: Tensor = _SparseConvolution.apply(feats, weight, bias, kernel_map, inverse)
+    result: Tensor = _SparseConvolution.apply(  # type: ignore[no-untyped-call]
+        feats, weight, bias, kernel_map, inverse
+    )
     return result
 
 
@@ -56,15 +58,11 @@ class _SparseConvolution(torch.autograd.Function):
         feats, weight = ctx.saved_tensors
         wants_feats, wants_weight, wants_bias = ctx.needs_input_grad[:3]
         grad = grads[0].contiguous()
-        grad_feats, grad_weight = _backward(
-            feats if wants_weight else None,
-            grad,
-            weight.transpose(1, 2) if wants_feats else None,
-            ctx.kernel_map,
-            ctx.inverse,
-        )
-        if grad_weight is not None:
-            grad_weight = grad_weight.to(weight.dtype)
+        grad_feats = grad_weight = None
+        if wants_feats or wants_weight:
+            grad_feats, grad_weight = _backward(
+                feats, grad, weight, ctx.kernel_map, ctx.inverse, (wants_feats, wants_weight)
+            )
         grad_bias = grad.sum(0) if wants_bias else None
         return grad_feats, grad_weight, grad_bias, None, None
 
@@ -85,54 +83,53 @@ def _correlate(
 
 
 def _backward(
-    feats: Tensor | None,
+    feats: Tensor,
     grad: Tensor,
-    transposed: Tensor | None,
+    weight: Tensor,
     kernel_map: KernelMap,
     inverse: bool,
+    wanted: tuple[bool, bool],
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of input and weight in one sweep over the pairs read backwards.
 
     The pair (j, i) of offset k hands grad[i] W_k^T to input j and in[j]^T grad[i] to W_k. Tiles run
     over j, so that grad[i] is gathered once and in[j] comes from the tile.
     """
-    tiles = kernel_map.tiles(not inverse)
-    num_offsets, symmetric = len(kernel_map.counts), kernel_map.identity is not None
-    in_channels = feats.shape[1] if feats is not None else transposed.shape[2]  # type: ignore[union-attr]
-    grad_feats = grad.new_empty(tiles[-1].last if tiles else 0, in_channels)
-    grad_weight = None
-    if feats is not None:
-        wide = torch.promote_types(grad.dtype, torch.float32)
-        grad_weight = grad.new_zeros(num_offsets, in_channels, grad.shape[1], dtype=wide)
-    gathered, products = _buffers(grad, in_channels, tiles)
-    inputs = grad.new_empty(len(gathered), in_channels) if feats is not None else None
+    wants_feats, wants_weight = wanted
+    tiles, matrices = kernel_map.tiles(not inverse), weight.transpose(1, 2).unbind(0)
+    grad_feats = torch.empty_like(feats)
+    grad_weight = torch.zeros(weight.shape, dtype=_wide(feats), device=feats.device)
+    gathered, products = _buffers(grad, feats.shape[1], tiles)
+    sources = feats.new_empty(len(gathered), feats.shape[1])
     for tile in tiles:
         rows = torch.index_select(grad, 0, tile.in_rows, out=gathered[: len(tile.in_rows)])
-        if feats is not None and inputs is not None and grad_weight is not None:
+        if wants_weight:
             own = feats[tile.first : tile.last]
-            local = torch.index_select(own, 0, tile.local_rows, out=inputs[: len(tile.local_rows)])
+            paired = torch.index_select(own, 0, tile.local_rows, out=sources[: len(rows)])
         for offset, start, stop in tile.blocks:
             block = _block(grad, rows, tile, start, stop)
             # A submanifold map read backwards is itself with the offsets reversed.
-            tap = num_offsets - 1 - offset if symmetric else offset
-            if transposed is not None:
-                _multiply(block, transposed[tap], products[start:stop])
-            if feats is not None and grad_weight is not None:
-                paired = _block(feats, local, tile, start, stop)
-                if block.dtype == grad_weight.dtype:
-                    grad_weight[tap].addmm_(paired.t(), block)
-                else:
-                    grad_weight[tap] += torch.mm(paired.t(), block)
-        if transposed is not None:
+            tap = offset if kernel_map.identity is None else len(matrices) - 1 - offset
+            if wants_feats:
+                _multiply(block, matrices[tap], products[start:stop])
+            if wants_weight:
+                source = _block(feats, paired, tile, start, stop)
+                _accumulate(source.t(), block, grad_weight[tap])
+        if wants_feats:
             _sum_rows(products, tile, None, grad_feats[tile.first : tile.last])
-    return (None if transposed is None else grad_feats), grad_weight
+    return grad_feats if wants_feats else None, grad_weight if wants_weight else None
+
+
+def _wide(rows: Tensor) -> torch.dtype:
+    """At least fp32: sums over offsets lose too much in half precision."""
+    return torch.promote_types(rows.dtype, torch.float32)
 
 
 def _buffers(rows: Tensor, width: int, tiles: tuple[Tile, ...]) -> tuple[Tensor, Tensor]:
     """Space for the gathered rows and the products of any tile; fresh pages are dear."""
-    gathered = rows.new_empty(max((len(t.in_rows) for t in tiles), default=0), rows.shape[1])
-    wide = torch.promote_types(rows.dtype, torch.float32)
-    products = rows.new_empty(max((t.num_pairs for t in tiles), default=0), width, dtype=wide)
+    gathered = rows.new_empty(max((len(tile.in_rows) for tile in tiles), default=0), rows.shape[1])
+    most = max((tile.num_pairs for tile in tiles), default=0)
+    products = rows.new_empty(most, width, dtype=_wide(rows))
     return gathered, products
 
 
@@ -147,6 +144,13 @@ def _multiply(rows: Tensor, matrix: Tensor, out: Tensor) -> None:
         torch.mm(rows, matrix, out=out)
     else:
         out.copy_(torch.mm(rows, matrix))
+
+
+def _accumulate(left: Tensor, right: Tensor, total: Tensor) -> None:
+    if left.dtype == total.dtype:
+        total.addmm_(left, right)
+    else:
+        total += torch.mm(left, right)
 
 
 def _sum_rows(products: Tensor, tile: Tile, bias: Tensor | None, out: Tensor) -> None:

@@ -20,18 +20,21 @@ def native_layout(
     """Convolution weights as [Cout, kz, ky, kx, Cin].
 
     spconv 1 wrote [kz, ky, kx, Cin, Cout]; such a tensor is recognised by its shape. Where both
-    readings fit, the weight is taken as it is.
+    readings fit, the weight is taken as it is. A different Cin alone does not hide the layout.
 
     Args:
         weight: Weights in either layout.
         shape: The wanted shape.
 
     Returns:
-        The weight, permuted only if that gives the wanted shape and the weight does not have it.
+        The weight, permuted if only that gives the wanted shape.
     """
+    wanted = tuple(shape)
     moved = weight.permute(4, 0, 1, 2, 3)
-    if tuple(weight.shape) != tuple(shape) and tuple(moved.shape) == tuple(shape):
-        return moved.contiguous()
+    for size in (5, 4):
+        for candidate in (weight, moved):
+            if tuple(candidate.shape)[:size] == wanted[:size]:
+                return candidate.contiguous()
     return weight
 
 

@@ -63,8 +63,8 @@ class Sites:
         self.coords = coords
         self.shape = shape
         self.batch_size = batch_size
-        self.submanifold_maps: dict[Triple, "KernelMap"] = {}
-        self.strided_maps: dict[tuple[Triple, Triple, Triple], tuple["KernelMap", Sites]] = {}
+        self.submanifold_maps: dict[Triple, KernelMap] = {}
+        self.strided_maps: dict[tuple[Triple, Triple, Triple], tuple[KernelMap, Sites]] = {}
 
     def __len__(self) -> int:
         return len(self.coords)

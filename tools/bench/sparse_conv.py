@@ -1,0 +1,231 @@
+"""Sparse convolution of ours against spconv and dense conv3d, peers taking turns in one run.
+
+    python tools/bench/sparse_conv.py [--data FOLDER] [--spconv FOLDER] [--channels 16 32 64]
+
+`--data` is the folder of sample sweeps (default $FORETELL_TEST_DATA); without it only the synthetic
+clouds run. `--spconv` is a folder made by
+`pip install --no-deps --target FOLDER spconv cumm pccm ccimport pybind11 fire portalocker lark`.
+spconv's CPU backward calls torch.cuda.current_stream although it does not use it; a stub stands in
+here, so that it can be timed at all. Ratios (ours / peer) are of medians; spread is the
+interquartile range. Only ratios of one run mean anything on a shared machine.
+"""
+
+import argparse
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lidar.geometry.voxel_grid import VoxelGrid, voxelise_mean
+from lidar.sparse.kernel_map import submanifold_map
+from lidar.sparse.layers import SubMConv3d
+from lidar.sparse.sites import Sites
+from lidar.sparse.tensor import SparseTensor
+
+DENSE_CELLS = 1_000_000
+"""Largest grid that dense conv3d is given."""
+
+Step = Callable[[], float]
+"""Runs once and returns seconds."""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", default=os.environ.get("FORETELL_TEST_DATA"))
+    parser.add_argument("--spconv", help="folder with spconv and cumm")
+    parser.add_argument("--channels", type=int, nargs="+", default=[16, 32, 64])
+    parser.add_argument("--repeats", type=int, default=21)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    spconv = _import_spconv(args.spconv)
+    version = spconv.__version__ if spconv else "not given"
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), spconv {version}")
+    print("3x3x3 submanifold convolution, ms: median (interquartile range); ratio = ours / peer")
+    for name, coords, shape in _clouds(args.data):
+        sites = Sites(coords, shape, 1)
+        pairs = len(submanifold_map(sites, (3, 3, 3)).in_rows) / len(coords)
+        print(f"\n{name}: {len(coords)} voxels, {pairs:.1f} pairs per voxel, grid {shape}")
+        dense = shape[0] * shape[1] * shape[2] <= DENSE_CELLS
+        _report("kernel map", _map_steps(coords, shape, spconv), args.repeats)
+        for channels in args.channels:
+            forward, backward = _conv_steps(coords, shape, channels, spconv, dense)
+            _report(f"C={channels} forward", forward, args.repeats)
+            _report(f"C={channels} backward", backward, args.repeats)
+
+
+def _report(label: str, steps: dict[str, Step], repeats: int) -> None:
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(repeats + 1):
+        for name, step in steps.items():
+            elapsed = step()
+            if turn:  # the first turn warms up
+                seconds[name].append(elapsed)
+    medians = {name: statistics.median(values) * 1e3 for name, values in seconds.items()}
+    cells = []
+    for name, values in seconds.items():
+        low, _, high = statistics.quantiles(values, n=4)
+        ratio = "" if name == "ours" else f" ratio {medians['ours'] / medians[name]:.2f}"
+        cells.append(f"{name} {medians[name]:7.2f} ({(high - low) * 1e3:.2f}){ratio}")
+    print(f"  {label:15s} " + " | ".join(cells), flush=True)
+
+
+def _map_steps(coords: Tensor, shape: tuple[int, int, int], spconv: Any) -> dict[str, Step]:
+    def ours() -> None:
+        submanifold_map(Sites(coords, shape, 1), (3, 3, 3)).tiles(inverse=False)
+
+    steps = {"ours": _timed(ours)}
+    if spconv:
+        from spconv.pytorch import ops
+
+        def theirs() -> None:
+            ones = [1, 1, 1]
+            ops.get_indice_pairs(
+                coords, 1, list(shape), spconv.ConvAlgo.Native, [3] * 3, ones, ones, ones,
+                [0] * 3, True,
+            )  # fmt: skip
+
+        steps["spconv"] = _timed(theirs)
+    return steps
+
+
+def _conv_steps(
+    coords: Tensor, shape: tuple[int, int, int], channels: int, spconv: Any, dense: bool
+) -> tuple[dict[str, Step], dict[str, Step]]:
+    feats = torch.randn(len(coords), channels, requires_grad=True)
+    layer = SubMConv3d(channels, channels, bias=False)
+    ours = SparseTensor(coords, feats, shape, 1)
+    runs: dict[str, tuple[Callable[[], Tensor], list[Tensor]]] = {
+        "ours": (lambda: layer(ours).feats, [feats, layer.weight])
+    }
+    if spconv:
+        peer = spconv.SubMConv3d(
+            channels, channels, 3, bias=False, indice_key="key", algo=spconv.ConvAlgo.Native
+        )
+        with torch.no_grad():
+            peer.weight.copy_(layer.weight)
+        theirs = spconv.SparseConvTensor(feats, coords, list(shape), 1)
+        theirs.indice_dict = peer(theirs).indice_dict  # the timed calls reuse its map
+        runs["spconv"] = (lambda: peer(theirs).features, [feats, peer.weight])
+    if dense:
+        volume = ours.dense().detach().requires_grad_()
+        kernel = layer.weight.detach().permute(0, 4, 1, 2, 3).contiguous().requires_grad_()
+        runs["conv3d"] = (
+            lambda: torch.nn.functional.conv3d(volume, kernel, padding=1),
+            [volume, kernel],
+        )
+    _check(runs)
+    return (
+        {name: _timed(run) for name, (run, _) in runs.items()},
+        {name: _backward_step(run, leaves) for name, (run, leaves) in runs.items()},
+    )
+
+
+def _check(runs: dict[str, tuple[Callable[[], Tensor], list[Tensor]]]) -> None:
+    """Our numbers must be the peer's before their times are compared."""
+    if "spconv" not in runs:
+        return
+    results = []
+    for name in ("ours", "spconv"):
+        run, leaves = runs[name]
+        out = run()
+        grads = torch.autograd.grad(out, leaves, torch.ones_like(out))
+        results.append([out.detach(), *grads])
+    for mine, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+def _timed(run: Callable[[], Any]) -> Step:
+    def step() -> float:
+        start = time.perf_counter()
+        run()
+        return time.perf_counter() - start
+
+    return step
+
+
+def _backward_step(run: Callable[[], Tensor], leaves: list[Tensor]) -> Step:
+    def step() -> float:
+        out = run()
+        grad = torch.ones_like(out)
+        start = time.perf_counter()
+        torch.autograd.grad(out, leaves, grad)
+        return time.perf_counter() - start
+
+    return step
+
+
+def _clouds(data: str | None) -> list[tuple[str, Tensor, tuple[int, int, int]]]:
+    clouds = [
+        ("synthetic streets", _streets(200_000, 50.0), [-51.2, -51.2, -2, 51.2, 51.2, 4]),
+        ("synthetic, small grid", _streets(10_000, 6.4), [-6.4, -6.4, -2, 6.4, 6.4, 4]),
+    ]
+    sizes = [[0.1, 0.1, 0.15]] * 2
+    for path in sorted(Path(data).rglob("*.feather")) if data else []:
+        if path.parent.name == "lidar":
+            import pyarrow.feather
+
+            table = pyarrow.feather.read_table(path, columns=["x", "y", "z"])
+            xyz = np.stack([column.to_numpy() for column in table.columns], 1)
+            clouds.append(("AV2 sweep", xyz, [-75.2, -75.2, -2, 75.2, 75.2, 4]))
+            sizes.append([0.1, 0.1, 0.15])
+            break
+    sweeps = sorted(Path(data).rglob("*.pcd.bin"), key=lambda p: -p.stat().st_size) if data else []
+    if sweeps:
+        xyz = np.fromfile(sweeps[0], np.float32).reshape(-1, 5)[:, :3]
+        shifted = [xyz + np.float32([0.13 * i, 0.62 * i, 0.0]) for i in range(10)]
+        box = [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
+        clouds += [
+            ("nuScenes sweep", xyz, box),
+            ("nuScenes sweep, ten shifted copies", np.concatenate(shifted), box),
+        ]
+        sizes += [[0.075, 0.075, 0.2]] * 2
+    result = []
+    for (name, xyz, box), size in zip(clouds, sizes, strict=True):
+        grid = VoxelGrid(box, size)
+        points = torch.from_numpy(np.ascontiguousarray(xyz, dtype=np.float32))
+        coords, _ = voxelise_mean(points, torch.zeros(len(points), dtype=torch.long), grid)
+        result.append((name, coords, grid.sparse_shape_zyx))
+    return result
+
+
+def _streets(num_points: int, extent_m: float) -> np.ndarray:
+    """Ground, thinning with distance, and walls."""
+    rng = np.random.default_rng(0)
+    half = num_points // 2
+    radius = extent_m * rng.random(half) ** 1.5
+    angle = rng.uniform(0, 2 * np.pi, half)
+    bumps = 0.02 * rng.standard_normal(half)
+    ground = np.stack([radius * np.cos(angle), radius * np.sin(angle), -1.8 + bumps], 1)
+    along = rng.uniform(-extent_m, extent_m, num_points - half)
+    side = rng.choice([-0.8, -0.3, 0.35, 0.75], num_points - half) * extent_m
+    height = rng.uniform(-1.8, 3.0, num_points - half)
+    walls = np.stack([along, side, height], 1)
+    walls[::2, :2] = walls[::2, 1::-1]
+    return np.concatenate([ground, walls]).astype(np.float32)
+
+
+def _import_spconv(folder: str | None) -> Any:
+    if folder is None:
+        return None
+    sys.path.insert(0, folder)
+    import spconv
+    import spconv.pytorch
+    from spconv.pytorch import ops
+
+    ops.get_current_stream = lambda: 0
+    spconv.pytorch.__version__ = spconv.__version__
+    return spconv.pytorch
+
+
+if __name__ == "__main__":
+    main()
