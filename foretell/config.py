@@ -26,9 +26,9 @@ _FALSE = ("false", "off", "no", "0")
 class TrainerConfig:
     """Lightning Trainer's arguments under their own names, with laptop defaults."""
 
-    max_epochs: int | None = None
-    """Passes over the training data; none = as long as the verb's own schedule, -1 = until
-    `max_steps`."""
+    max_epochs: int = 1
+    """Passes over the training data; -1 = until `max_steps`, or as long as the verb's own
+    schedule."""
     max_steps: int = -1
     """Optimiser steps; -1 = until `max_epochs`."""
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"
@@ -211,7 +211,8 @@ def _choices(annotation: Any) -> list[Any]:
     return [choice for arg in get_args(annotation) for choice in _choices(arg)]
 
 
-def _build(kind: Any, values: Any, prefix: str, place: str) -> Any:
+def _build(kind: Any, values: Any, prefix: str, place: str, base: Any = None) -> Any:
+    """A dataclass from `values`; what they leave out is as in `base`, else the class's default."""
     if dataclasses.is_dataclass(values) and isinstance(values, kind):
         return values
     if not isinstance(values, Mapping):
@@ -219,23 +220,31 @@ def _build(kind: Any, values: Any, prefix: str, place: str) -> Any:
             f"{_where(place)}{prefix.rstrip('.')} = {values!r} must hold keys of {kind.__name__}"
         )
     hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind) if field.init]
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         path = f"{prefix}{key}"
-        if key not in names:
+        if key not in fields:
             raise UserError(
-                f"{_where(place)}unknown key {path!r}; allowed: {', '.join(names)}"
-                f"{nearest(str(key), names)}"
+                f"{_where(place)}unknown key {path!r}; allowed: {', '.join(fields)}"
+                f"{nearest(str(key), fields)}"
             )
         if dataclasses.is_dataclass(hints[key]):
-            arguments[key] = _build(hints[key], value, f"{path}.", place)
+            inner = _default(fields[key]) if base is None else getattr(base, key)
+            arguments[key] = _build(hints[key], value, f"{path}.", place, inner)
         else:
             arguments[key] = convert(value, hints[key], key=path, place=place)
     try:
-        return kind(**arguments)
+        return kind(**arguments) if base is None else dataclasses.replace(base, **arguments)
     except ValueError as error:
         raise UserError(f"{_where(place)}{prefix.rstrip('.') or kind.__name__}: {error}") from None
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    """What a field is when nothing is said of it; None where it must be given."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
 
 
 def _convert(value: Any, annotation: Any) -> Any:

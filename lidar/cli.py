@@ -3,20 +3,15 @@
 from foretell.verbs import Verb
 
 VERBS = {
-    "prepare": Verb(
-        "write the index of a data set and say what is missing",
-        "lidar.config:PrepareConfig",
-        "lidar.prepare:run",
-    ),
-    "export": Verb(
-        "write the pretrained 3D backbone for detectors",
-        "lidar.config:ExportConfig",
-        "lidar.export:run",
-    ),
     "simulate": Verb(
         "drive through invented streets and write what a LiDAR sees",
         "lidar.simulate.config:SimulateConfig",
         "lidar.simulate.command:run",
+    ),
+    "prepare": Verb(
+        "index a data set and say what was found and missing",
+        "lidar.config:PrepareConfig",
+        "lidar.prepare:run",
     ),
     "pretrain": Verb(
         "learn a 3D backbone by forecasting LiDAR sweeps",
@@ -28,6 +23,11 @@ VERBS = {
         "lidar.config:ForecastConfig",
         "lidar.forecast:run",
         "lidar.saved_model:forecast_defaults",
+    ),
+    "export": Verb(
+        "write the pretrained 3D backbone as a file for detectors",
+        "lidar.config:ExportConfig",
+        "lidar.export:run",
     ),
     "view": Verb(
         "draw sweeps and boxes of a drive",

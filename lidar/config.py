@@ -371,10 +371,8 @@ class PretrainConfig:
     aug: AugConfig = dataclasses.field(default_factory=AugConfig)
     ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
-    trainer: TrainerConfig = dataclasses.field(
-        default_factory=lambda: TrainerConfig(max_epochs=-1)
-    )
-    """Lightning Trainer; max_epochs -1 without max_steps = all stages of the curriculum."""
+    trainer: TrainerConfig = dataclasses.field(default_factory=TrainerConfig)
+    """Lightning Trainer; without max_epochs and max_steps all stages of the curriculum run."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.mask.ratio < 1:
@@ -395,15 +393,6 @@ class PretrainConfig:
                 )
         if not self.curriculum.stages:
             raise ValueError("curriculum.stages is empty: give at least one [horizon, epochs] pair")
-
-
-@dataclass(frozen=True)
-class PrepareConfig:
-    """`foretell lidar prepare`: build the memory-mapped index of a data set."""
-
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    workers: int = 1
-    """Processes that read the source tables."""
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,14 @@ def test_broken_yaml_and_lists_at_the_top():
         load_mapping("- 1", place="x.yaml")
 
 
+def test_a_partly_given_branch_keeps_the_owners_defaults():
+    @dataclass(frozen=True)
+    class Owner:
+        inner: Inner = field(default_factory=lambda: Inner(lr=7.0))
+
+    assert from_dict(Owner, {"inner": {"kind": "on"}}) == Owner(Inner("on", 7.0))
+
+
 def test_merge_is_nested_and_replaces_lists():
     assert merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}}) == {"a": {"b": 1, "c": [3]}}
 
