@@ -109,20 +109,25 @@ def run(config: PretrainConfig, options: RunOptions) -> None:
     from foretell.run import RunDirectory
     from foretell.trainer import build_trainer
     from lidar.data.datamodule import PretrainDataModule
-    from lidar.evaluation.forecast import finish_pretraining
+    from lidar.trained import finish
 
-    run_directory = RunDirectory.start(config, options)
+    run_directory = RunDirectory.create("lidar-pretrain", config, options)
     data = PretrainDataModule(config, seed=options.seed)
     data.setup("fit")
     torch.manual_seed(options.seed)
     model = Trend(trend_config(config, data.feature_columns))
     module = PretrainModule(config, model)
-    trainer = build_trainer(whole_curriculum(config), run_directory, options)
+    clip = config.optim.grad_clip or None
+    trainer = build_trainer(
+        whole_curriculum(config), run_directory, options, gradient_clip_val=clip
+    )
     trainer.fit(module, datamodule=data, ckpt_path=run_directory.resume_path(options))
+    if trainer.is_global_zero:
+        finish(config, options, run_directory, model, data)
 
 
 def whole_curriculum(config: PretrainConfig) -> TrainerConfig:
     """The trainer's configuration, with all curriculum stages where no length is given."""
-    if config.trainer.max_epochs == -1 and config.trainer.max_steps == -1:
+    if config.trainer.max_epochs is None and config.trainer.max_steps == -1:
         return dataclasses.replace(config.trainer, max_epochs=num_epochs(config.curriculum))
     return config.trainer

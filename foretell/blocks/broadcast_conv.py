@@ -10,6 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from foretell.blocks.conv3d import conv3d
+
 
 def conv3d_of_repeated(
     vector: Float[Tensor, "batch in_channels"],
@@ -54,8 +56,7 @@ def conv3d_with_repeated(
         bias: Optional bias.
     """
     channels = volume.shape[1]
-    padding = [k // 2 for k in weight.shape[2:]]
-    out = functional.conv3d(volume, weight[:, :channels], bias, padding=padding)
+    out = conv3d(volume, weight[:, :channels], bias)
     shape = (volume.shape[2], volume.shape[3], volume.shape[4])
     return out + conv3d_of_repeated(vector, weight[:, channels:], shape).to(out.dtype)
 

@@ -15,6 +15,7 @@ from foretell.blocks.broadcast_conv import (
     conv3d_with_repeated,
     conv3d_with_repeated_naive,
 )
+from foretell.blocks.conv3d import SameConv3d
 from foretell.blocks.protocol import SequenceMixer, VolumeState, active_steps
 
 
@@ -99,10 +100,10 @@ class ConvRecurrence(VolumeRecurrence):
         self.output_dim = channels
         self.residual = residual
         self.implementation = implementation
-        self.conv1 = nn.Conv3d(channels + input_dim, channels, 3, padding=1)
+        self.conv1 = SameConv3d(channels + input_dim, channels)
         self.norm = nn.BatchNorm3d(channels) if norm == "batch" else nn.Identity()
         two = layers == "conv_bn_relu_conv"
-        self.conv2 = nn.Conv3d(channels, channels, 3, padding=1) if two else None
+        self.conv2 = SameConv3d(channels, channels) if two else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -154,9 +155,9 @@ class ConvGRU(VolumeRecurrence):
         self.output_dim = channels
         self.reset_after = reset_after
         inputs = channels + input_dim
-        self.gates = nn.Conv3d(inputs, 2 * channels, kernel_size, padding=kernel_size // 2)
-        self.hidden = nn.Conv3d(channels, channels, kernel_size, padding=kernel_size // 2)
-        self.candidate = nn.Conv3d(input_dim, channels, kernel_size, padding=kernel_size // 2)
+        self.gates = SameConv3d(inputs, 2 * channels, kernel_size)
+        self.hidden = SameConv3d(channels, channels, kernel_size)
+        self.candidate = SameConv3d(input_dim, channels, kernel_size)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -1,0 +1,85 @@
+"""The folder that pretraining leaves: the model, how it was trained, and statistics to score it.
+
+Beside `config.json`, `model.safetensors` and the card there are `pretrain.yaml` (the resolved
+configuration, from which `foretell lidar forecast` takes its defaults) and
+`unmasked_norms.safetensors` (batch-norm statistics of unmasked sweeps: training sees masked ones).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foretell.config import from_yaml, to_dict, to_yaml
+from foretell.errors import UserError
+from foretell.run import atomic_write
+from lidar.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lidar.trend import Trend
+
+PRETRAIN, NORMS = "pretrain.yaml", "unmasked_norms.safetensors"
+
+
+def save_trained(
+    model: "Trend",
+    config: PretrainConfig,
+    directory: Path,
+    *,
+    card: str,
+    unmasked_norms: "dict[str, Tensor]",
+) -> None:
+    """Write the model folder of a finished pretraining."""
+    from safetensors.torch import save
+
+    model.save_pretrained(directory, card=card)
+    atomic_write(directory / PRETRAIN, to_yaml(config))
+    if unmasked_norms:
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in unmasked_norms.items()}
+        atomic_write(directory / NORMS, save(tensors))
+
+
+def load_trained(directory: Path, *, unmasked_norms: bool) -> "Trend":
+    """Read a model for scoring.
+
+    Args:
+        directory: Model folder.
+        unmasked_norms: Use the statistics of unmasked sweeps (`eval.recalibrate_bn`).
+
+    Raises:
+        UserError: No model there, or no such statistics though they are asked for.
+    """
+    from safetensors.torch import load_file
+
+    from lidar.trend import Trend
+
+    model = Trend.from_pretrained(directory)
+    if unmasked_norms:
+        path = directory / NORMS
+        if not path.is_file():
+            raise UserError(
+                f"{directory} has no {NORMS}: it was trained with eval.recalibrate_bn off; "
+                "give --eval.recalibrate_bn off"
+            )
+        model.load_state_dict({**model.state_dict(), **load_file(path)})
+    return model
+
+
+def trained_config(directory: Path | str) -> PretrainConfig:
+    """The configuration a model was pretrained with.
+
+    Raises:
+        UserError: No pretraining's folder.
+    """
+    path = Path(directory) / PRETRAIN
+    if not path.is_file():
+        raise UserError(f"no pretrained model in {directory}: {PRETRAIN} is missing")
+    return from_yaml(PretrainConfig, path.read_text(), place=str(path))
+
+
+def forecast_defaults(flags: dict[str, Any]) -> dict[str, Any]:
+    """Values of `foretell lidar forecast --model DIR` that flags and files override."""
+    if not flags.get("model"):
+        return {}
+    trained = to_dict(trained_config(flags["model"]))
+    return {name: trained[name] for name in ("data", "rays", "eval")}
