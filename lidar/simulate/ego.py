@@ -1,7 +1,7 @@
 """The own car: its route, its body in traffic, and its pose on the sloped ground."""
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -22,6 +22,7 @@ REAR_AXLE_M = 1.30
 _ROUTES = ("straight", "turn_left", "lane_change", "turn_right", "stop_and_go")
 
 
+@runtime_checkable
 class EgoMotion(Protocol):
     """Poses of the ego frame."""
 

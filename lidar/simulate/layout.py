@@ -182,5 +182,6 @@ def make_street(
         elif number != 1 and rng.random() > 0.75:
             phase = float(rng.uniform(0.0, CYCLE_S))
         offsets.append(phase - arrival)
-    work_x = 12.0 if rng.random() < 0.5 else first + 28.0
+    later = rng.random() < 0.5 and speed_mps * duration_s > first + 28.0
+    work_x = first + 28.0 if later else 12.0
     return Street(x_min, x_max, tuple(junctions), tuple(offsets), work_x)

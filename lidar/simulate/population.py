@@ -204,7 +204,7 @@ def _driver(draft: _Draft, name: str, body: Body, tail: Body | None) -> Agent | 
     if lane == "side":
         return _side_driver(draft, body, speed)
     forward = lane[0] == "f"
-    x = float(rng.uniform(-50.0, 75.0) if forward else rng.uniform(-5.0, 60 + 1.2 * draft.drive_m))
+    x = float(rng.uniform(-40.0, 60.0) if forward else rng.uniform(-5.0, 50 + 1.2 * draft.drive_m))
     if not draft.claim(lane, x, half, 7.0):
         return None
     begin = x - (1.0 if forward else -1.0) * speed * WARM_UP_S

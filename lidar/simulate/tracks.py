@@ -1,7 +1,7 @@
 """Where an actor is at any time: planar pose with height, and its velocity."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -19,6 +19,7 @@ class Pose:
     velocity: Float64[ndarray, "times 2"]
 
 
+@runtime_checkable
 class Track(Protocol):
     """What the scanner and the writers ask of an actor's motion."""
 

@@ -1,0 +1,123 @@
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foretell.config import RunOptions
+from foretell.errors import UserError
+from lidar.config import DataConfig
+from lidar.geometry.se3 import invert
+from lidar.simulate.command import run
+from lidar.simulate.config import ActorCounts, SimulateConfig
+from lidar.simulate.drive import build_drive
+
+FEW = ActorCounts(car=6, pedestrian=4, truck=1, trailer=1, bicycle=2, motorcycle=1)
+
+
+def digest(root: Path) -> dict[str, str]:
+    skipped = {"config.yaml", "env.json"}
+    return {
+        str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.name not in skipped
+    }
+
+
+def short(tiny: SimulateConfig, **changes: object) -> SimulateConfig:
+    return dataclasses.replace(tiny, duration_s=0.6, key_every=3, num_actors=FEW, **changes)
+
+
+def test_bytes_do_not_depend_on_workers_or_interruptions(open3d, tiny, tmp_path) -> None:
+    config = short(tiny)
+    run(config, RunOptions(out=str(tmp_path / "one"), seed=4))
+    run(dataclasses.replace(config, workers=2), RunOptions(out=str(tmp_path / "two"), seed=4))
+    first = digest(tmp_path / "one")
+    assert first == digest(tmp_path / "two")
+    assert sum(name.endswith(".pcd.bin") for name in first) == 12
+    # As if killed while writing the second drive:
+    (tmp_path / "two" / ".scenes" / "scene-0103.done").unlink()
+    victim = next((tmp_path / "two").rglob("scene-0103*.pcd.bin"))
+    victim.write_bytes(b"")
+    run(config, RunOptions(out=str(tmp_path / "two"), seed=4))
+    assert first == digest(tmp_path / "two")
+
+
+def test_another_seed_needs_another_folder(open3d, tiny, tmp_path) -> None:
+    config = short(tiny, scenes=1, val_scenes=0, truth=False)
+    run(config, RunOptions(out=str(tmp_path), seed=0))
+    with pytest.raises(UserError, match="another configuration or seed"):
+        run(config, RunOptions(out=str(tmp_path), seed=1))
+    other = tmp_path / "other"
+    (other / "samples").mkdir(parents=True)
+    with pytest.raises(UserError, match="not simulated"):
+        run(config, RunOptions(out=str(other), seed=0))
+
+
+@pytest.mark.parametrize("kind", ["nuscenes", "kitti", "folder"])
+def test_readers_read_back_what_was_written(open3d, tiny, tmp_path, kind) -> None:
+    from lidar.data.index import open_dataset
+
+    config = short(tiny, format=kind)
+    root = tmp_path / "root"
+    run(config, RunOptions(out=str(root), seed=2))
+    data = DataConfig(kind=kind, root=str(root), version="v1.0-mini", splits=["train"])
+    dataset = open_dataset(data)
+    assert len(dataset.splits["train"]) == len(dataset.splits["val"]) == 1
+    (log,) = dataset.select(["train"])
+    drive = build_drive(config, 2, 0)
+    np.testing.assert_array_equal(
+        np.diff(log.timestamps_ns), 1000 * np.diff(np.array(drive.offsets_us))
+    )
+    ego = drive.ego.poses(np.array(drive.offsets_us) * 1e-6)
+    mount = drive.sensor.ego_SE3_lidar.copy()
+    if kind == "kitti":
+        mount[:3, :3] = np.eye(3)
+    truth = ego @ mount
+    moved = invert(log.global_SE3_lidar[0]) @ log.global_SE3_lidar[-1]
+    np.testing.assert_allclose(moved, invert(truth[0]) @ truth[-1], atol=1e-6)
+    sweep = log.sweep(0)
+    assert len(sweep.points) > 3000 and np.isfinite(sweep.points).all()
+    boxes = None if kind == "kitti" else log.boxes(0)
+    if boxes is not None:
+        _check_boxes(boxes, sweep.points)
+
+
+def _check_boxes(boxes, points) -> None:
+    """The annotated number of points lies in each box grown by 0.1 m."""
+    seen = 0
+    for box, count in zip(boxes.boxes, boxes.num_points, strict=True):
+        delta = points[:, :3] - box[:3]
+        cos, sin = np.cos(box[6]), np.sin(box[6])
+        along = cos * delta[:, 0] + sin * delta[:, 1]
+        across = cos * delta[:, 1] - sin * delta[:, 0]
+        local = np.abs(np.stack([along, across, delta[:, 2]], axis=1))
+        inside = int(np.all(local <= box[3:6] / 2 + 0.1, axis=1).sum())
+        assert inside >= 0.98 * count
+        seen += int(count > 0)
+    assert seen > 5
+
+
+def test_replay_of_an_argoverse_log(open3d, test_data, tmp_path) -> None:
+    from lidar.simulate.drive import sweeps
+
+    log = test_data / "lidar" / "av2" / "val" / "7fab2350-7eaf-3b7e-a39d-6937a4c1bede"
+    config = SimulateConfig(
+        scenes=1, val_scenes=0, duration_s=1.0, sweep_hz=10.0, key_every=5, replay=str(log)
+    )
+    drive = build_drive(config, 0, 0)
+    assert 315966250 < drive.start_us * 1e-6 < 315966270
+    taken = list(sweeps(config, drive, 0, 0))
+    key = taken[0].boxes
+    assert key.present.sum() > 40
+    assert (key.num_points > 0).sum() > 15
+    assert {actor.name for actor in drive.actors} >= {"car", "pedestrian"}
+    ego = np.array([sweep.world_SE3_ego[:3, 3] for sweep in taken])
+    assert np.linalg.norm(ego[-1] - ego[0]) < 10.0
+
+
+def test_replay_without_a_log_says_what_is_missing(tmp_path) -> None:
+    config = SimulateConfig(scenes=1, val_scenes=0, replay=str(tmp_path))
+    with pytest.raises(UserError, match="city_SE3_egovehicle.feather"):
+        build_drive(config, 0, 0)
