@@ -1,7 +1,7 @@
 """Baselines as predictors: copy-last variants, the chosen one, the constant-velocity oracle."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -18,7 +18,6 @@ from lidar.evaluation.copy_last import (
 )
 from lidar.evaluation.forecast import BoxesOf, ForecastRanges, Predictor, is_error, score
 from lidar.evaluation.protocols import MEAN
-from lidar.evaluation.ray_groups import annotated_boxes
 from lidar.geometry.range_view import AngularBins
 
 
@@ -27,13 +26,15 @@ class CopyLast:
 
     Args:
         config: `eval` of the configuration: bins and limits.
-        rays: `rays` of the configuration: the box of own-car returns.
         num_sweeps: Input sweeps of the model.
+        rays: `rays` of the configuration, for its box of own-car returns; none = the data set's.
     """
 
-    def __init__(self, config: EvalConfig, rays: RaysConfig, *, num_sweeps: int) -> None:
+    def __init__(
+        self, config: EvalConfig, *, num_sweeps: int, rays: RaysConfig | None = None
+    ) -> None:
         self.variants = copy_last_variants(config.raycast_bins_deg, num_sweeps=num_sweeps)
-        self._config, self._rays = config, rays
+        self._config, self._rays = config, rays or RaysConfig()
         self._cast: tuple[EvaluationWindow, int, dict[str, ndarray]] | None = None
 
     def predictors(self) -> dict[str, Predictor]:
@@ -78,10 +79,10 @@ class ConstantVelocityOracle:
     """
 
     config: EvalConfig
-    rays: RaysConfig
+    boxes_of: BoxesOf
     bins: AngularBins | None
     """Bins of the z-buffer; none = nearest direction."""
-    boxes_of: BoxesOf = annotated_boxes
+    rays: RaysConfig = field(default_factory=RaysConfig)
 
     def predict(self, window: EvaluationWindow, frame: int) -> ForecastRanges:
         """Ranges of the rays at t_n against the moved t0 sweep."""
@@ -126,12 +127,12 @@ def known_points(
 def select_copy_last(
     training_windows: Iterable[EvaluationWindow],
     config: EvalConfig,
-    rays: RaysConfig,
     *,
     horizons_s: Sequence[float],
     point_range: Sequence[float],
     num_sweeps: int,
     data_kind: str = "nuscenes",
+    rays: RaysConfig | None = None,
 ) -> dict[str, str]:
     """Choose the best copy-last variant for every metric on training windows.
 
@@ -148,7 +149,7 @@ def select_copy_last(
     """
     metrics = score(
         training_windows,
-        CopyLast(config, rays, num_sweeps=num_sweeps).predictors(),
+        CopyLast(config, num_sweeps=num_sweeps, rays=rays).predictors(),
         config,
         horizons_s=horizons_s,
         point_range=point_range,

@@ -10,45 +10,18 @@ from dataclasses import dataclass, field
 from typing import Protocol as Interface
 from typing import runtime_checkable
 
-from jaxtyping import Bool, Float
-from numpy import ndarray
-
 from lidar.config import EvalConfig
 from lidar.data.evaluation_window import EvaluationWindow
 from lidar.data.structures import Boxes
-from lidar.evaluation.forecast_metrics import (
-    MetricMeans,
-    chamfer_m2,
-    check_finite,
-    crop,
-    l1_4docc,
-    ray_metrics,
-)
+from lidar.evaluation.forecast_metrics import MetricMeans, check_finite
+from lidar.evaluation.frame_metrics import ForecastRanges, FrameTruth
 from lidar.evaluation.protocols import Protocol, config_protocol, published_protocol
-from lidar.evaluation.ray_groups import (
-    annotated_boxes,
-    measured_points_flu,
-    measured_points_t0,
-    points_on_rays,
-    ray_groups,
-)
+from lidar.evaluation.ray_groups import annotated_boxes
+
+__all__ = ["ForecastRanges", "ForecastScores", "Predictor", "score"]
 
 BoxesOf = Callable[[EvaluationWindow, int], Boxes | None]
 """Boxes of a window's frame in that sweep's sensor frame; none where not annotated."""
-
-CLOUD_GROUPS = ("all", "nonground")
-"""Groups whose rays make up a cloud that CD and NFCD are computed on."""
-
-
-@dataclass(frozen=True)
-class ForecastRanges:
-    """What a predictor answers for the rays of one frame."""
-
-    range_m: Float[ndarray, " rays"]
-    """Predicted range of every ray, metres."""
-    inside_volume: Bool[ndarray, " rays"] | None = None
-    """False where the ray misses the model volume and `range_m` is its exit range; none = the
-    predictor has no volume."""
 
 
 @runtime_checkable
@@ -128,13 +101,12 @@ def score(
             )
         for frame, horizon_s in enumerate(horizons_s, start=1):
             boxes = None if boxes_of is None else boxes_of(window, frame)
-            masks = ray_groups(window, frame, boxes)
-            if groups is not None:
-                masks = {name: masks[name] for name in groups if name in masks}
+            truth = FrameTruth.of(window, frame, boxes, groups)
             for who, predictor in predictors.items():
                 forecast = checked_forecast(predictor, window, frame, who)
-                for protocol in protocols:
-                    _score_frame(scores, protocol, who, window, frame, horizon_s, forecast, masks)
+                for protocol, rays, values in truth.compare(forecast, protocols, horizon_s):
+                    for horizon in protocol.slices_of(horizon_s):
+                        scores.add((protocol.name, who, rays, horizon), values)
     metrics = scores.metrics()
     return metrics if copy_last is None else metrics | chosen_copy_last(metrics, copy_last)
 
@@ -166,60 +138,6 @@ def checked_forecast(
         )
     check_finite(forecast.range_m, place)
     return forecast
-
-
-def _score_frame(
-    scores: ForecastScores,
-    protocol: Protocol,
-    who: str,
-    window: EvaluationWindow,
-    frame: int,
-    horizon_s: float,
-    forecast: ForecastRanges,
-    masks: Mapping[str, Bool[ndarray, " rays"]],
-) -> None:
-    slices = protocol.slices_of(horizon_s)
-    if not slices:
-        return
-    measured_m = window.range_m[frame]
-    measured = measured_points_t0(window, frame)
-    predicted = points_on_rays(window, frame, forecast.range_m)
-    kept = protocol.keeps(measured_points_flu(window, frame))
-    for rays, mask in masks.items():
-        use = mask & kept
-        values: dict[str, float | None] = {}
-        if "rays" in protocol.metrics:
-            values |= ray_metrics(forecast.range_m[use], measured_m[use])
-        if "rays_4docc" in protocol.metrics and rays == "all":
-            values |= l1_4docc(predicted[use], measured[use], window.origin[frame])
-        if rays in CLOUD_GROUPS:
-            values |= _cloud_metrics(protocol, predicted[use], measured[use])
-        if forecast.inside_volume is not None and "rays" in protocol.metrics:
-            share = float(1 - forecast.inside_volume[use].mean()) if use.any() else None
-            values["missed_volume_share"] = share
-        if not values:
-            continue
-        for horizon in slices:
-            scores.add((protocol.name, who, rays, horizon), values)
-
-
-def _cloud_metrics(
-    protocol: Protocol, predicted: Float[ndarray, "rays 3"], measured: Float[ndarray, "rays 3"]
-) -> dict[str, float | None]:
-    values: dict[str, float | None] = {}
-    if "cd" in protocol.metrics:
-        values["cd_m2"] = chamfer_m2(predicted, measured, box=protocol.cd_box)
-    if "nfcd" in protocol.metrics:
-        box = protocol.nfcd_box
-        same = protocol.cd_box is None and all(
-            len(crop(cloud, box)) == len(cloud) for cloud in (predicted, measured)
-        )
-        values["nfcd_m2"] = (
-            values["cd_m2"]
-            if same and "cd_m2" in values
-            else chamfer_m2(predicted, measured, box=box)
-        )
-    return values
 
 
 def is_error(name: str) -> bool:

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
@@ -70,9 +70,9 @@ def ray_metrics(
     }
 
 
-def crop(points: Float[ndarray, "points 3"], box: Box) -> Float[ndarray, "kept 3"]:
-    """Points inside a box, faces included."""
-    return np.asarray(points[((points >= box[:3]) & (points <= box[3:])).all(axis=1)])
+def in_box(points: Float[ndarray, "points 3"], box: Box) -> Bool[ndarray, " points"]:
+    """Points inside an axis-aligned box, faces included."""
+    return np.asarray(((points >= box[:3]) & (points <= box[3:])).all(axis=1))
 
 
 def chamfer_m2(
@@ -95,12 +95,66 @@ def chamfer_m2(
     """
     check_finite(predicted)
     if box is not None:
-        predicted, measured = crop(predicted, box), crop(measured, box)
+        predicted, measured = predicted[in_box(predicted, box)], measured[in_box(measured, box)]
     if not len(predicted) or not len(measured):
         return 0.0 if compat else None
     to_measured_m = cKDTree(measured).query(predicted)[0]
     to_predicted_m = cKDTree(predicted).query(measured)[0]
     return float((np.mean(to_measured_m**2) + np.mean(to_predicted_m**2)) / 2)
+
+
+class CloudPair:
+    """Two clouds whose nearest neighbours are searched once and serve every crop of them.
+
+    A point whose nearest neighbour survives a crop keeps it; only the others search again. Equal to
+    `chamfer_m2` of the cropped clouds, several times cheaper for several crops.
+
+    Args:
+        predicted: Predicted cloud, metres.
+        measured: Measured cloud, same frame.
+    """
+
+    def __init__(
+        self, predicted: Float[ndarray, "predicted 3"], measured: Float[ndarray, "measured 3"]
+    ) -> None:
+        check_finite(predicted)
+        self.predicted, self.measured = predicted, measured
+        self._to_measured: tuple[ndarray, ndarray] | None = None
+        self._to_predicted: tuple[ndarray, ndarray] | None = None
+
+    def chamfer_m2(
+        self,
+        predicted_kept: Bool[ndarray, " predicted"],
+        measured_kept: Bool[ndarray, " measured"],
+    ) -> float | None:
+        """`cd_m2` of the kept points; None when a side has none."""
+        if not predicted_kept.any() or not measured_kept.any():
+            return None
+        if self._to_measured is None or self._to_predicted is None:
+            self._to_measured = cKDTree(self.measured).query(self.predicted)
+            self._to_predicted = cKDTree(self.predicted).query(self.measured)
+        forth_m = _kept_distance(
+            self._to_measured, self.predicted, predicted_kept, self.measured, measured_kept
+        )
+        back_m = _kept_distance(
+            self._to_predicted, self.measured, measured_kept, self.predicted, predicted_kept
+        )
+        return float((np.mean(forth_m**2) + np.mean(back_m**2)) / 2)
+
+
+def _kept_distance(
+    nearest: tuple[ndarray, ndarray],
+    source: Float[ndarray, "source 3"],
+    source_kept: Bool[ndarray, " source"],
+    target: Float[ndarray, "target 3"],
+    target_kept: Bool[ndarray, " target"],
+) -> Float[ndarray, " kept"]:
+    distance_m, index = nearest[0][source_kept], nearest[1][source_kept]
+    lost = ~target_kept[index]
+    if lost.any():
+        tree = cKDTree(target[target_kept])
+        distance_m[lost] = tree.query(source[source_kept][lost])[0]
+    return np.asarray(distance_m)
 
 
 def l1_4docc(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foretell.run import check_metrics
-from lidar.config import EvalConfig, RaysConfig
+from lidar.config import EvalConfig
 from lidar.data.evaluation_window import EvaluationWindow
 from lidar.data.structures import Boxes
 from lidar.evaluation.baselines import ConstantVelocityOracle, CopyLast, select_copy_last
@@ -68,8 +68,8 @@ def test_keys_and_values_are_hand_computed(drive: Callable[..., Any], static_sce
 
 def test_moving_rays_exist_where_boxes_do(drive: Callable[..., Any], moving_scene: Any) -> None:
     config = EvalConfig(chamfer=False, raycast_bins_deg=[1.0])
-    baseline = CopyLast(config, RaysConfig(), num_sweeps=1)
-    oracle = ConstantVelocityOracle(config, RaysConfig(), AngularBins(1.0, 1.0), car_boxes)
+    baseline = CopyLast(config, num_sweeps=1)
+    oracle = ConstantVelocityOracle(config, car_boxes, AngularBins(1.0, 1.0))
     metrics = score(
         [drive(moving_scene).window()],
         {**baseline.predictors(), "const_velocity_oracle": oracle},
@@ -94,10 +94,10 @@ def test_the_copy_last_row_takes_each_metric_from_its_chosen_variant(
     windows = [drive(static_scene, poses=poses, history=history).window()]
     config = EvalConfig(raycast_bins_deg=[1.0, 3.0], chamfer=False)
     chosen = select_copy_last(
-        windows, config, RaysConfig(), horizons_s=HORIZONS_S, point_range=VOLUME, num_sweeps=2
+        windows, config, horizons_s=HORIZONS_S, point_range=VOLUME, num_sweeps=2
     )
     assert set(chosen) == {"l1_m", "l1_median_m", "absrel_pct"}
-    baseline = CopyLast(config, RaysConfig(), num_sweeps=2)
+    baseline = CopyLast(config, num_sweeps=2)
     assert len(baseline.variants) == 6
     metrics = score(
         windows, baseline.predictors(), config,
@@ -109,9 +109,7 @@ def test_the_copy_last_row_takes_each_metric_from_its_chosen_variant(
         assert row == min(metrics[f"forecast/{v.name}/all/mean/{name}"] for v in baseline.variants)
     assert metrics["forecast/copy_last/all/mean/frames"] == 2
     with pytest.raises(ValueError, match="there are none"):
-        select_copy_last(
-            [], config, RaysConfig(), horizons_s=HORIZONS_S, point_range=VOLUME, num_sweeps=1
-        )
+        select_copy_last([], config, horizons_s=HORIZONS_S, point_range=VOLUME, num_sweeps=1)
 
 
 def test_published_protocols_stand_under_their_own_name(
@@ -178,7 +176,7 @@ def test_a_frame_without_rays_is_skipped(drive: Callable[..., Any], static_scene
         is_ground=(*window.is_ground[:2], empty[2]),
     )
     metrics = score(
-        [window], CopyLast(EvalConfig(), RaysConfig(), num_sweeps=1).predictors(), EvalConfig(),
+        [window], CopyLast(EvalConfig(), num_sweeps=1).predictors(), EvalConfig(),
         horizons_s=HORIZONS_S, point_range=VOLUME,
     )  # fmt: skip
     prefix = "forecast/copy_last_nearest_t0/all"

@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from lidar.evaluation.forecast_metrics import (
     BOX_4DOCC,
+    CloudPair,
     MetricMeans,
     chamfer_m2,
-    crop,
+    in_box,
     l1_4docc,
     ray_metrics,
 )
@@ -73,9 +74,21 @@ def test_chamfer_is_hand_computed_squared_and_halved() -> None:
 def test_chamfer_equals_the_direct_double_loop(seed: int) -> None:
     p, g = clouds(seed)
     assert chamfer_m2(p, g) == pytest.approx(chamfer_direct(p, g), rel=1e-12)
-    cropped = chamfer_direct(crop(p, BOX_4DOCC), crop(g, BOX_4DOCC))
+    cropped = chamfer_direct(p[in_box(p, BOX_4DOCC)], g[in_box(g, BOX_4DOCC)])
     assert chamfer_m2(p, g, box=BOX_4DOCC) == pytest.approx(cropped, rel=1e-12)
     assert cropped != pytest.approx(chamfer_direct(p, g))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_search_serves_every_crop(seed: int) -> None:
+    p, g = clouds(seed)
+    pair, rng = CloudPair(p, g), np.random.default_rng(seed)
+    for share in (1.0, 0.5, 0.05):
+        p_kept, g_kept = rng.random(len(p)) < share, rng.random(len(g)) < share
+        expected = chamfer_direct(p[p_kept], g[g_kept])
+        assert pair.chamfer_m2(p_kept, g_kept) == pytest.approx(expected, rel=1e-12)
+    nothing = np.zeros(len(p), bool)
+    assert pair.chamfer_m2(nothing, np.ones(len(g), bool)) is None
 
 
 @pytest.mark.parametrize("origin", [(0, 0, 0), (10, -3, 0.5), (68, 0, 0), (75, 0, 0)])
