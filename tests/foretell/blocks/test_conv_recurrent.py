@@ -1,0 +1,98 @@
+import pytest
+import torch
+from torch import nn
+
+from foretell.blocks.conv_recurrent import ConvGRU, ConvRecurrence
+from foretell.blocks.protocol import detach_state, index_state
+
+
+def volume_and_actions(batch=2, channels=6, time=3, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    volume = torch.randn(batch, channels, 2, 4, 5, generator=generator, dtype=dtype)
+    return volume, torch.randn(batch, time, 3, generator=generator, dtype=dtype)
+
+
+@pytest.mark.parametrize("layers", ["conv_bn_relu_conv", "conv_bn_relu"])
+@pytest.mark.parametrize("residual", [True, False])
+def test_fast_equals_naive(layers, residual):
+    volume, actions = volume_and_actions()
+    results = []
+    for implementation in ("fast", "naive"):
+        torch.manual_seed(0)
+        block = ConvRecurrence(
+            6, 3, layers=layers, residual=residual, implementation=implementation
+        ).double()
+        y, state = block(actions, block.seed_state(volume))
+        assert torch.equal(state.volume, y[:, -1])
+        grads = torch.autograd.grad(y.square().sum(), list(block.parameters()))
+        results.append([y, *grads])
+    for fast, naive in zip(*results, strict=True):
+        torch.testing.assert_close(fast, naive, rtol=1e-10, atol=1e-10)
+
+
+def test_seed_state_is_identity_and_gradient_crosses_steps():
+    volume, actions = volume_and_actions()
+    block = ConvRecurrence(6, 3, norm="none").double()
+    volume.requires_grad_()
+    state = block.seed_state(volume)
+    assert state.volume is volume
+    y, _ = block(actions, state)
+    (grad,) = torch.autograd.grad(y[:, -1].sum(), volume)
+    assert grad.abs().sum() > 0
+    _, state = block(actions, detach_state(state))
+    assert not torch.autograd.grad(state.volume.sum(), volume, allow_unused=True)[0]
+
+
+@pytest.mark.parametrize("block_class", [ConvRecurrence, ConvGRU])
+def test_step_equals_forward_and_lengths(block_class):
+    volume, actions = volume_and_actions()
+    block = block_class(6, 3).double().eval()
+    y, last = block(actions, block.seed_state(volume))
+    state = block.seed_state(volume)
+    for t in range(3):
+        y_t, state = block.step(actions[:, t], state)
+        torch.testing.assert_close(y_t, y[:, t], rtol=1e-12, atol=1e-12)
+    short, cut = block(actions, block.seed_state(volume), lengths=torch.tensor([3, 1]))
+    assert torch.equal(short[1, 1:], torch.zeros_like(short[1, 1:]))
+    torch.testing.assert_close(cut.volume[1], y[1, 0])
+    torch.testing.assert_close(cut.volume[0], last.volume[0])
+    reset = torch.zeros(2, 3, dtype=torch.bool)
+    reset[:, 2] = True
+    fresh, _ = block(actions[:, 2:], block.seed_state(torch.zeros_like(volume)))
+    torch.testing.assert_close(block(actions, last, reset=reset)[0][:, 2], fresh[:, 0])
+    assert index_state(last, torch.tensor([1])).volume.shape[0] == 1
+    empty, same = block(actions[:, :0], last)
+    assert empty.shape[1] == 0 and same is last
+
+
+def test_missing_state_and_bad_length_are_named():
+    volume, actions = volume_and_actions()
+    block = ConvRecurrence(6, 3).double()
+    with pytest.raises(ValueError, match="seed_state"):
+        block(actions)
+    with pytest.raises(ValueError, match="lengths"):
+        block(actions, block.seed_state(volume), lengths=torch.tensor([4, 1]))
+
+
+def test_one_cell_conv_gru_is_gru_cell():
+    channels, inputs = 5, 3
+    block = ConvGRU(channels, inputs, kernel_size=1, reset_after=True).double()
+    cell = nn.GRUCell(inputs, channels).double()
+    gates = block.gates.weight.detach()[:, :, 0, 0, 0]
+    z, r = gates.chunk(2)
+    z_bias, r_bias = block.gates.bias.detach().chunk(2)
+    with torch.no_grad():
+        candidate = block.candidate.weight[:, :, 0, 0, 0]
+        cell.weight_ih.copy_(torch.cat([r[:, channels:], z[:, channels:], candidate]))
+        cell.weight_hh.copy_(
+            torch.cat([r[:, :channels], z[:, :channels], block.hidden.weight[:, :, 0, 0, 0]])
+        )
+        cell.bias_ih.copy_(torch.cat([r_bias, z_bias, block.candidate.bias]))
+        cell.bias_hh.zero_()
+        cell.bias_hh[2 * channels :] = block.hidden.bias
+    volume = torch.randn(2, channels, 2, 3, 4, dtype=torch.float64)
+    x = torch.randn(2, inputs, dtype=torch.float64)
+    y, _ = block.step(x, block.seed_state(volume))
+    rows = volume.permute(0, 2, 3, 4, 1).reshape(-1, channels)
+    expected = cell(x.repeat_interleave(24, dim=0), rows)
+    torch.testing.assert_close(y.permute(0, 2, 3, 4, 1).reshape(-1, channels), expected)
