@@ -130,10 +130,11 @@ def _build_submanifold(sites: Sites, kernel: Triple) -> KernelMap:
     later_out, later_in, later_counts = _compact(hits, found, rows)
     centre = (kernel[0] * kernel[1] * kernel[2]) // 2
     counts = (*reversed(later_counts), len(keys), *later_counts)
-    earlier = torch.split(later_in, later_counts)[::-1], torch.split(later_out, later_counts)[::-1]
+    earlier_in = later_out.split(later_counts)[::-1]
+    earlier_out = later_in.split(later_counts)[::-1]
     return KernelMap(
-        in_rows=torch.cat([*earlier[1], rows, later_in]),
-        out_rows=torch.cat([*earlier[0], rows, later_out]),
+        in_rows=torch.cat([*earlier_in, rows, later_in]),
+        out_rows=torch.cat([*earlier_out, rows, later_out]),
         counts=counts,
         num_in=len(keys),
         num_out=len(keys),
@@ -149,10 +150,22 @@ def _compact(
     """Rows and found partners of the hits, offset after offset."""
     if not hits:
         return rows[:0], rows[:0], []
-    stacked = torch.stack(hits)
-    out_rows = stacked.nonzero()[:, 1].contiguous()
-    in_rows = torch.stack(found)[stacked]
-    return out_rows, in_rows, stacked.sum(1).tolist()
+    taps, out_rows, counts = _hits(torch.stack(hits))
+    in_rows = torch.stack(found).view(-1).index_select(0, taps * len(rows) + out_rows)
+    return out_rows, in_rows, counts
+
+
+def _hits(
+    table: Bool[Tensor, "offsets voxels"],
+) -> tuple[Int64[Tensor, " pairs"], Int64[Tensor, " pairs"], list[int]]:
+    """Offset and voxel of each true entry, offset after offset, and how many each offset has."""
+    flat = table.view(-1).nonzero().squeeze(1)
+    width = table.shape[1]
+    ends = torch.arange(1, len(table) + 1, device=table.device) * width
+    reached = torch.searchsorted(flat, ends)
+    counts = torch.cat([reached[:1], reached.diff()])
+    taps = torch.repeat_interleave(torch.arange(len(table), device=table.device), counts)
+    return taps, flat - taps * width, counts.tolist()
 
 
 def _build_strided(
@@ -161,25 +174,28 @@ def _build_strided(
     shape = _strided_shape(sites.shape, kernel, stride, padding)
     if sites.batch_size * shape[0] * shape[1] * shape[2] > MAX_KEY:
         raise ValueError(f"a batch of {sites.batch_size} grids of {shape} overflows int64 keys")
-    batch = sites.coords[:, 0].long()
-    partial, reached = batch * shape[0], torch.ones_like(batch, dtype=torch.bool)
-    partial, reached = partial.unsqueeze(0), reached.unsqueeze(0)
+    parts, reached = [], torch.ones(1, len(sites), dtype=torch.bool, device=sites.coords.device)
     for axis in range(3):
-        offsets = torch.arange(kernel[axis], device=batch.device).unsqueeze(1)
+        offsets = torch.arange(kernel[axis], device=reached.device).unsqueeze(1)
         scaled = sites.coords[:, 1 + axis].long() + padding[axis] - offsets  # kernel x voxels
         cell = torch.div(scaled, stride[axis], rounding_mode="floor")
         valid = (cell * stride[axis] == scaled) & (cell >= 0) & (cell < shape[axis])
-        scale = shape[axis + 1] if axis < 2 else 1
-        partial = ((partial.unsqueeze(1) + cell) * scale).flatten(0, 1)
+        parts.append(cell)
         reached = (reached.unsqueeze(1) & valid).flatten(0, 1)
-    in_rows = reached.nonzero()[:, 1].contiguous()
-    unique, out_rows = torch.unique(partial[reached], return_inverse=True)
-    counts = tuple(reached.sum(1).tolist())
+    taps, in_rows, counts = _hits(reached)
+    every = torch.arange(len(counts), device=reached.device)
+    keys = sites.coords[:, 0].long().index_select(0, in_rows)
+    for axis, later in enumerate((kernel[1] * kernel[2], kernel[2], 1)):
+        tap = (every // later % kernel[axis]).index_select(0, taps)
+        cell = parts[axis].view(-1).index_select(0, tap * len(sites) + in_rows)
+        keys = keys * shape[axis] + cell
+    unique, out_rows = torch.unique(keys, return_inverse=True)
     x, rows = unique % shape[2], unique // shape[2]
     y, layers = rows % shape[1], rows // shape[1]
     coords = torch.stack([layers // shape[0], layers % shape[0], y, x], 1).int()
     out_sites = Sites(coords, shape, sites.batch_size)
-    return KernelMap(in_rows, out_rows, counts, len(sites), len(out_sites)), out_sites
+    kernel_map = KernelMap(in_rows, out_rows, tuple(counts), len(sites), len(out_sites))
+    return kernel_map, out_sites
 
 
 def _strided_shape(shape: Triple, kernel: Triple, stride: Triple, padding: Triple) -> Triple:

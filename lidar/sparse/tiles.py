@@ -68,29 +68,41 @@ def cut_tiles(
     Returns:
         Tiles that cover all output rows in order.
     """
-    size = TILE_ROWS.get(in_rows.device.type, TILE_ROWS_ELSEWHERE)
+    device = in_rows.device
+    size = TILE_ROWS.get(device.type, TILE_ROWS_ELSEWHERE)
     edges = [*range(0, num_out, size), num_out]
     kept = [offset for offset in range(len(counts)) if offset != identity]
-    ins, outs = in_rows.split(counts), out_rows.split(counts)
-    limits = torch.tensor(edges, device=out_rows.device)
-    cuts = torch.stack([torch.searchsorted(outs[offset], limits) for offset in kept] or [limits])
+    ins = [part for k, part in enumerate(in_rows.split(counts)) if k != identity]
+    outs = [part for k, part in enumerate(out_rows.split(counts)) if k != identity]
+    limits = torch.tensor(edges, device=device)
+    cuts = limits.new_empty(len(outs), len(edges))
+    for row, part in zip(cuts, outs, strict=True):
+        torch.searchsorted(part, limits, out=row)
     cut = cuts.tolist()
+    bags, starts = _group(outs, cuts, num_out, own=None if identity is None else size)
+    bounds = starts.index_select(0, limits).tolist()
     tiles = []
     for number, (first, last) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
-        parts = [slice(row[number], row[number + 1]) for row in cut][: len(kept)]
+        parts = [slice(row[number], row[number + 1]) for row in cut]
         own = 0 if identity is None else last - first
         blocks = [] if identity is None else [(identity, 0, own)]
-        start = own
+        stop = own
         for offset, part in zip(kept, parts, strict=True):
-            stop = start + part.stop - part.start
-            if stop > start:
-                blocks.append((offset, start, stop))
-            start = stop
-        gathered = _join([ins[k][part] for k, part in zip(kept, parts, strict=True)], in_rows)
-        local = _join([outs[k][part] for k, part in zip(kept, parts, strict=True)], in_rows) - first
-        bags, bag_starts = _group(local, blocks, last - first, len(counts))
+            if part.stop > part.start:
+                blocks.append((offset, stop, stop := stop + part.stop - part.start))
+        gathered = _join([rows[part] for rows, part in zip(ins, parts, strict=True)], in_rows)
+        local = _join([rows[part] for rows, part in zip(outs, parts, strict=True)], in_rows)
         tiles.append(
-            Tile(first, last, tuple(blocks), own, gathered.int(), local.int(), bags, bag_starts)
+            Tile(
+                first,
+                last,
+                tuple(blocks),
+                own,
+                gathered.int(),
+                (local - first).int(),
+                bags[bounds[number] : bounds[number + 1]],
+                (starts[first:last] - bounds[number]).int(),
+            )
         )
     return tuple(tiles)
 
@@ -100,24 +112,45 @@ def _join(parts: list[Tensor], like: Tensor) -> Tensor:
 
 
 def _group(
-    local_rows: Int64[Tensor, " gathered"],
-    blocks: list[tuple[int, int, int]],
-    num_rows: int,
-    num_offsets: int,
-) -> tuple[Int32[Tensor, " pairs"], Int32[Tensor, " rows"]]:
-    """Pairs sorted by output row: a table rows x offsets, read row by row."""
-    device = local_rows.device
-    num_pairs = blocks[-1][2] if blocks else 0
-    pairs = torch.arange(num_pairs, device=device, dtype=torch.int32)
-    own = num_pairs - len(local_rows)
-    table = torch.full((num_rows, num_offsets), -1, device=device, dtype=torch.int32)
-    cells = local_rows * num_offsets
-    for offset, start, stop in blocks:
-        if start < own:
-            table[:, offset] = pairs[start:stop]
-        else:
-            cells[start - own : stop - own] += offset
-    table.view(-1)[cells] = pairs[own:]
-    taken = table >= 0
-    sizes = taken.sum(1, dtype=torch.int32)
-    return table[taken], sizes.cumsum(0, dtype=torch.int32) - sizes
+    outs: list[Int64[Tensor, " _"]],
+    cuts: Int64[Tensor, "offsets edges"],
+    num_out: int,
+    *,
+    own: int | None,
+) -> tuple[Int32[Tensor, " pairs"], Int64[Tensor, " ends"]]:
+    """Places of the pairs in their tile, grouped by output row.
+
+    Args:
+        outs: Output rows of each offset but the identity.
+        cuts: Where the tiles begin and end in each of them.
+        num_out: Number of output rows.
+        own: Rows of a tile if there is an identity offset, whose pairs come first, else none.
+
+    Returns:
+        The places, and where each row's begin (one more entry than rows).
+    """
+    device = cuts.device
+    sizes = cuts.diff(dim=1)
+    rows = _join(outs, cuts.flatten())
+    ends = torch.tensor([len(part) for part in outs], device=device, dtype=torch.int64).cumsum(0)
+    before = cuts[:, :-1] - cuts[:, -1:] + ends.unsqueeze(1)  # pairs ahead of each block
+    in_tile = sizes.cumsum(0) - sizes
+    if own is not None:
+        first = torch.arange(0, num_out, own, device=device)
+        in_tile = in_tile + (num_out - first).clamp(max=own)
+    shift = torch.repeat_interleave((in_tile - before).flatten(), sizes.flatten())
+    places = (torch.arange(len(rows), device=device) + shift).int()
+    taken = torch.bincount(rows, minlength=num_out)
+    if own is not None:
+        taken = taken + 1
+    starts = torch.cat([taken.new_zeros(1), taken.cumsum(0)])
+    bags = places.new_empty(len(rows) + (0 if own is None else num_out))
+    slots = starts[:-1].clone()  # the next free entry of each row
+    if own is not None:
+        bags.scatter_(0, slots, (torch.arange(num_out, device=device) % own).int())
+        slots += 1
+    for part, place in zip(outs, places.split([len(part) for part in outs]), strict=True):
+        slot = slots.index_select(0, part)
+        bags.scatter_(0, slot, place)
+        slots.scatter_(0, part, slot + 1)
+    return bags, starts
