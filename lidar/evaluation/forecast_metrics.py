@@ -22,9 +22,10 @@ NaN or infinite predictions raise ValueError.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 from scipy.spatial import cKDTree
 
@@ -119,8 +120,6 @@ class CloudPair:
     ) -> None:
         check_finite(predicted)
         self.predicted, self.measured = predicted, measured
-        self._to_measured: tuple[ndarray, ndarray] | None = None
-        self._to_predicted: tuple[ndarray, ndarray] | None = None
 
     def chamfer_m2(
         self,
@@ -130,9 +129,6 @@ class CloudPair:
         """`cd_m2` of the kept points; None when a side has none."""
         if not predicted_kept.any() or not measured_kept.any():
             return None
-        if self._to_measured is None or self._to_predicted is None:
-            self._to_measured = cKDTree(self.measured).query(self.predicted)
-            self._to_predicted = cKDTree(self.predicted).query(self.measured)
         forth_m = _kept_distance(
             self._to_measured, self.predicted, predicted_kept, self.measured, measured_kept
         )
@@ -140,6 +136,22 @@ class CloudPair:
             self._to_predicted, self.measured, measured_kept, self.predicted, predicted_kept
         )
         return float((np.mean(forth_m**2) + np.mean(back_m**2)) / 2)
+
+    @cached_property
+    def _to_measured(self) -> tuple[ndarray, ndarray]:
+        return _nearest(self.predicted, self.measured)
+
+    @cached_property
+    def _to_predicted(self) -> tuple[ndarray, ndarray]:
+        return _nearest(self.measured, self.predicted)
+
+
+def _nearest(
+    source: Float[ndarray, "source 3"], target: Float[ndarray, "target 3"]
+) -> tuple[Float[ndarray, " source"], Int[ndarray, " source"]]:
+    """Distance to, and index of, the nearest target point of every source point."""
+    distance_m, index = cKDTree(target).query(source)
+    return np.asarray(distance_m), np.asarray(index)
 
 
 def _kept_distance(
@@ -152,8 +164,7 @@ def _kept_distance(
     distance_m, index = nearest[0][source_kept], nearest[1][source_kept]
     lost = ~target_kept[index]
     if lost.any():
-        tree = cKDTree(target[target_kept])
-        distance_m[lost] = tree.query(source[source_kept][lost])[0]
+        distance_m[lost] = _nearest(source[source_kept][lost], target[target_kept])[0]
     return np.asarray(distance_m)
 
 
