@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
-from foretell.errors import missing_package
+from foretell.errors import UserError, missing_package
 from lidar.simulate.actors import Actor
 from lidar.simulate.mesh import Mesh
 from lidar.simulate.sensor import LidarSensor
@@ -62,7 +62,10 @@ class _Target:
             import open3d
         except ImportError as error:
             if "libusb" in str(error):
-                raise
+                raise UserError(
+                    "open3d needs the system library libusb-1.0.so.0; on Debian or Ubuntu: "
+                    "apt-get install libusb-1.0-0"
+                ) from None
             raise missing_package("open3d", "lidar") from None
         core: Any = open3d.core
         self._tensor = core.Tensor
