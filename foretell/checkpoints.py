@@ -89,6 +89,21 @@ class Checkpoints(Checkpoint):
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 
+class LoaderPosition(Callback):
+    """Gives the loaders the position that the checkpoint holds, before the first batch.
+
+    Lightning does so when it first sets the loaders up, which is too early, and then never, if
+    `configure_optimizers` asks for `trainer.estimated_stepping_batches`.
+    """
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        loop = trainer.fit_loop
+        states, loaders = loop._combined_loader_states_to_load, loop._combined_loader
+        if states and loaders is not None:
+            loaders._load_state_dicts(states)
+            loop._combined_loader_states_to_load = []
+
+
 class SeededBatches(Callback):
     """Seeds the global generators before each batch from (seed, process, epoch, batch).
 

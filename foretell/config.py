@@ -26,9 +26,9 @@ _FALSE = ("false", "off", "no", "0")
 class TrainerConfig:
     """Lightning Trainer's arguments under their own names, with laptop defaults."""
 
-    max_epochs: int = 1
-    """Passes over the training data; -1 = until `max_steps`, or as long as the verb's own
-    schedule."""
+    max_epochs: int | None = None
+    """Passes over the training data; none or -1 = until `max_steps`, without that as long as the
+    verb's own schedule."""
     max_steps: int = -1
     """Optimiser steps; -1 = until `max_epochs`."""
     accelerator: Literal["auto", "cpu", "gpu", "cuda", "mps"] = "auto"

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 
-from foretell.checkpoints import Checkpoints, SafeCheckpointIO, SeededBatches
+from foretell.checkpoints import Checkpoints, LoaderPosition, SafeCheckpointIO, SeededBatches
 from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
 from foretell.history import HistoryLogger
@@ -39,7 +39,7 @@ def build_trainer(
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    own: list[Callback] = [SeededBatches(options.seed)]
+    own: list[Callback] = [LoaderPosition(), SeededBatches(options.seed)]
     if not options.quiet:
         own.append(Progress())
     checkpoints = Checkpoints(

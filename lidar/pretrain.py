@@ -128,6 +128,6 @@ def run(config: PretrainConfig, options: RunOptions) -> None:
 
 def whole_curriculum(config: PretrainConfig) -> TrainerConfig:
     """The trainer's configuration, with all curriculum stages where no length is given."""
-    if config.trainer.max_epochs is None and config.trainer.max_steps == -1:
+    if config.trainer.max_epochs in (None, -1) and config.trainer.max_steps == -1:
         return dataclasses.replace(config.trainer, max_epochs=num_epochs(config.curriculum))
     return config.trainer
