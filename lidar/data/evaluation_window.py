@@ -93,7 +93,8 @@ def _frame(
 ]:
     """Origin, directions, ranges, intensities and ground flags of one frame."""
     limits, sensor = config.eval, window.log.sensor
-    sweep = window.log.sweep(window.all_frames[n])
+    frame = window.all_frames[n]
+    sweep = window.log.sweep(frame)
     xyz = sweep.points[:, :3]
     ranges = np.sqrt(np.einsum("ij,ij->i", xyz, xyz))
     keep = (ranges >= max(limits.min_range_m, _NO_RANGE_M)) & outside_ego_box(
@@ -111,5 +112,6 @@ def _frame(
         (offset / np.linalg.norm(offset, axis=1, keepdims=True)).astype(np.float32),
         ranges[chosen],
         scaled_intensity(sweep, config.data, sensor)[chosen],
-        height_above_ground(xyz[chosen], sensor, config.rays) < config.rays.z_thd,
+        height_above_ground(xyz[chosen], window.log.up(frame), sensor, config.rays)
+        < config.rays.z_thd,
     )

@@ -22,6 +22,7 @@ from lidar.data.folder_boxes import read_boxes
 from lidar.data.folder_log import LogDescription, read_description
 from lidar.data.point_files import check_points, check_size, missing_sweep, read_binary
 from lidar.data.tables import LogTable, Progress, Source, no_progress
+from lidar.geometry.se3 import invert, se3
 
 _TABLES = (
     "log.json", "poses.npy", "poses.txt", "times.txt", "boxes.npz", "boxes.parquet",
@@ -114,19 +115,25 @@ def _read_log(folder: Path, root: Path, description: LogDescription) -> LogTable
     for path in files:
         if path.suffix == ".bin":
             check_size(path, path.stat().st_size, len(description.columns))
-    global_SE3_ego = _read_poses(folder)
+    poses = _read_poses(folder)
     timestamps_ns = _read_times(folder, description, len(files))
-    for what, length in (("poses", len(global_SE3_ego)), ("times.txt", len(timestamps_ns))):
+    for what, length in (("poses", len(poses)), ("times.txt", len(timestamps_ns))):
         if length != len(files):
             raise UserError(
                 f"{folder}: {what} has {length} rows for {len(files)} sweep files; give one row "
                 "per sweep, in the order of the file names"
             )
+    mount = description.ego_SE3_lidar
+    if mount is None:  # the poses are the LiDAR's own; its level axes serve as the vehicle's
+        global_SE3_lidar = poses
+        global_SE3_ego = poses @ invert(se3(description.sensor.flu_R_lidar, np.zeros(3)))
+    else:
+        global_SE3_lidar, global_SE3_ego = poses @ mount, poses
     return LogTable(
         name=folder.name,
         timestamps_ns=timestamps_ns,
         global_SE3_ego=global_SE3_ego,
-        global_SE3_lidar=global_SE3_ego @ description.ego_SE3_lidar,
+        global_SE3_lidar=global_SE3_lidar,
         is_key=np.ones(len(files), bool),
         files=tuple(str(path.relative_to(root)) for path in files),
         boxes=read_boxes(folder, len(files), every_sweep=description.every_sweep_labelled),

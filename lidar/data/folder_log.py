@@ -33,7 +33,8 @@ class LogDescription:
 
     columns: tuple[str, ...]
     sensor: SensorSpec
-    ego_SE3_lidar: Float64[ndarray, "4 4"]
+    ego_SE3_lidar: Float64[ndarray, "4 4"] | None
+    """Mount on a vehicle with forward-left-up axes; none = the poses are the LiDAR's own."""
     rate_hz: float
     """0 = not given."""
     every_sweep_labelled: bool
@@ -103,8 +104,10 @@ def _parse(values: dict[str, Any]) -> LogDescription:
     box = [float(value) for value in values.get("ego_box") or (0.0, 0.0, 0.0, 0.0)]
     if len(box) != 4:
         raise ValueError(f"ego_box must be x_min x_max y_min y_max, got {box}")
-    mount = np.array(values.get("ego_SE3_lidar", np.eye(4)), np.float64)
-    if mount.shape != (4, 4):
+    mount = None
+    if "ego_SE3_lidar" in values:
+        mount = np.array(values["ego_SE3_lidar"], np.float64)
+    if mount is not None and mount.shape != (4, 4):
         raise ValueError(f"ego_SE3_lidar must be 4x4, got {list(mount.shape)}")
     return LogDescription(
         columns=columns,

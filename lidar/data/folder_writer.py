@@ -30,8 +30,8 @@ def write_log(
         folder: Folder of the log; its parent is the data set's root.
         sweeps: Points of each sweep, [N, len(columns)], in the sensor frame.
         times_s: Time of each sweep in seconds.
-        global_SE3_ego: Vehicle pose at each sweep; the sensor's too unless `ego_SE3_lidar` is
-            among `description`.
+        global_SE3_ego: Vehicle pose (axes forward-left-up) at each sweep; the sensor's own pose
+            unless `ego_SE3_lidar` is among `description`.
         columns: Names of the point columns; x, y, z first.
         axes: Where the sensor's x, y and z point: three of f b l r u d.
         sensor_height_m: Sensor origin above the ground.

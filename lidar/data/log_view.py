@@ -73,6 +73,14 @@ class LogView:
         )
         return poses
 
+    def up(self, i: int) -> Float64[ndarray, "3"]:
+        """The vehicle's z axis in the frame of sweep `i`'s points.
+
+        A LiDAR is rarely mounted level: nuScenes' is pitched by 1.4 degrees, 1.2 m at 50 m.
+        """
+        ego_SE3_lidar = invert(self.global_SE3_ego[i]) @ self.global_SE3_lidar[i]
+        return np.asarray(ego_SE3_lidar[2, :3])
+
     @property
     def is_key(self) -> Bool[ndarray, " sweeps"]:
         """Key frames; all sweeps where the data set marks none."""

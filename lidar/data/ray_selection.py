@@ -38,12 +38,21 @@ class RayTargets:
 
 
 def height_above_ground(
-    xyz: Float[ndarray, "points 3"], sensor: SensorSpec, config: RaysConfig
+    xyz: Float[ndarray, "points 3"],
+    up: Float64[ndarray, "3"],
+    sensor: SensorSpec,
+    config: RaysConfig,
 ) -> Float[ndarray, " points"]:
-    """Height in metres over the plane that lies the sensor's height below its origin."""
+    """Height in metres over the vehicle's ground plane, the sensor's height below the sensor.
+
+    Args:
+        xyz: Points in their own sensor frame.
+        up: The vehicle's z axis in that frame (`LogView.up`): height is vehicle-frame z.
+        sensor: Gives the sensor's height.
+        config: May override it.
+    """
     sensor_height_m = sensor.height_m if config.sensor_height_m is None else config.sensor_height_m
-    up: Float[ndarray, " points"] = xyz @ sensor.flu_R_lidar[2].astype(xyz.dtype)
-    return up + sensor_height_m
+    return np.asarray(xyz @ up.astype(xyz.dtype) + xyz.dtype.type(sensor_height_m))
 
 
 def outside_ego_box(
@@ -60,6 +69,7 @@ def select_rays(
     intensity: Float32[ndarray, " points"],
     t0_SE3_tn: Float64[ndarray, "4 4"],
     *,
+    up: Float64[ndarray, "3"],
     sensor: SensorSpec,
     config: RaysConfig,
     point_range: Sequence[float],
@@ -73,7 +83,8 @@ def select_rays(
         xyz: Returns in their own sensor frame.
         intensity: In [0, 1].
         t0_SE3_tn: Sensor pose at the sweep's time in the (not augmented) t0 frame.
-        sensor: Height, axes and own-car box of the sensor.
+        up: The vehicle's z axis in the sweep's own frame.
+        sensor: Height and own-car box of the sensor.
         config: Filters and sampler.
         point_range: The t0 volume.
         rng: Keyed to the sample and frame.
@@ -92,7 +103,7 @@ def select_rays(
     rows = narrow("min_range", ranges >= max(config.min_range, _NO_RANGE_M))
     rows = narrow("ego_box", outside_ego_box(xyz[rows], sensor, config))
     if config.ground_filter:
-        above = height_above_ground(xyz[rows], sensor, config) >= config.z_thd
+        above = height_above_ground(xyz[rows], up, sensor, config) >= config.z_thd
         rows = narrow("ground", above)
     similarity = np.eye(4)
     similarity[:3, :3] = np.eye(3) if augmentation is None else augmentation

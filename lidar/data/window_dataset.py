@@ -128,11 +128,13 @@ class WindowDataset(Dataset[TrainingWindow]):
         mask: VoxelMask,
         sample: SampleKey,
     ) -> RayTargets:
-        sweep = window.log.sweep(window.all_frames[n])
+        frame = window.all_frames[n]
+        sweep = window.log.sweep(frame)
         return select_rays(
             np.ascontiguousarray(sweep.points[:, :3]),
             scaled_intensity(sweep, self.config.data, self.sensor),
             t0_SE3_tn,
+            up=window.log.up(frame),
             sensor=self.sensor,
             config=self.config.rays,
             point_range=self.config.data.point_range,

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from lidar.data.kitti import SENSOR as KITTI_SENSOR
 from lidar.data.log_view import LogView
 from lidar.geometry.se3 import quaternion_wxyz_from_matrix, se3, yaw_matrix
-from PIL import Image
 
 EGO_SE3_LIDAR = se3(yaw_matrix(-np.pi / 2), np.array([0.94, 0.0, 1.84]))
 

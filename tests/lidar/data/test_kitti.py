@@ -4,12 +4,13 @@ import gzip
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
+
 from foretell.errors import UserError
 from lidar.config import DataConfig
 from lidar.data.index import open_dataset, prepare_index
 from lidar.data.kitti import read_points, read_pose_rows
 from lidar.geometry.se3 import invert, transform_points
-from scipy.spatial import cKDTree
 
 
 def prepare(root):

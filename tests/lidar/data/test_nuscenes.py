@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+
 from foretell.errors import UserError
 from lidar.config import DataConfig
 from lidar.data.index import open_dataset, prepare_index

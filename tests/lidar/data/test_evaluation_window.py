@@ -1,0 +1,51 @@
+"""What a forecast evaluation is given."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lidar.config import DataConfig, EvalConfig, PretrainConfig
+from lidar.data.evaluation_window import evaluation_window
+from lidar.data.index import open_dataset
+from lidar.data.windows import windows_of
+from lidar.geometry.se3 import transform_points
+
+
+@pytest.fixture
+def window_and_config(nuscenes_root):
+    data = DataConfig(kind="nuscenes", root=str(nuscenes_root), version="v1.0-mini", num_sweeps=3)
+    windows = windows_of(open_dataset(data).select(["val"]), data, [0.5, 1.0])
+    return windows[0], PretrainConfig(data=data)
+
+
+def test_all_rays_of_every_frame(window_and_config):
+    window, config = window_and_config
+    scored = evaluation_window(window, config)
+    assert scored.t_s.tolist() == pytest.approx([0.0, 0.5, 1.0])
+    assert len(scored.range_m) == 3 and scored.name == "scene-0103/000000"
+    assert scored.points.shape[1] == 5 and len(scored.t0_points) == 300
+    assert len(scored.history_points) == len(scored.points)
+    for n, frame in enumerate(window.all_frames):
+        hits = scored.origin[n] + scored.range_m[n][:, None] * scored.direction[n]
+        sweep = window.log.sweep(frame).points
+        xyz = sweep[:, :3]
+        near = np.linalg.norm(xyz, axis=1) < 1.0
+        in_box = (np.abs(xyz[:, 0]) < 1) & (xyz[:, 1] > -1.5) & (xyz[:, 1] < 2.5)
+        kept = xyz[~near & ~in_box]
+        np.testing.assert_allclose(hits, transform_points(scored.t0_SE3_tn[n], kept), atol=1e-4)
+        np.testing.assert_array_equal(scored.is_ground[n], kept[:, 2] + 1.84 < 0.3)
+        assert 0 <= scored.intensity[n].min() and scored.intensity[n].max() <= 1
+    assert scored.is_ground[0].any() and not scored.is_ground[0].all()
+    assert len(scored.window.log.boxes(window.t0)) == 1
+
+
+def test_limits_of_range_and_number(window_and_config):
+    window, config = window_and_config
+    limited = dataclasses.replace(
+        config, eval=EvalConfig(min_range_m=5.0, max_range_m=15.0, max_rays=40)
+    )
+    scored, again = evaluation_window(window, limited), evaluation_window(window, limited)
+    for ranges, repeated in zip(scored.range_m, again.range_m, strict=True):
+        assert len(ranges) == 40 and ranges.min() >= 5 and ranges.max() <= 15
+        np.testing.assert_array_equal(ranges, repeated)
