@@ -2,7 +2,6 @@
 
 import json
 import logging
-from pathlib import Path
 
 from foretell.config import RunOptions
 from foretell.run import RunDirectory, atomic_write
@@ -20,7 +19,8 @@ def run(config: PrepareConfig, options: RunOptions) -> None:
     """
     run_directory = RunDirectory.create("lidar-prepare", config, options)
     report = prepare_index(config.data, progress=_log_progress)
-    atomic_write(Path(run_directory.path) / "report.json", json.dumps(report_dict(report), indent=2))
+    content = json.dumps(report_dict(report), indent=2)
+    atomic_write(run_directory.path / "report.json", content)
     for line in report_lines(report):
         _LOG.info("%s", line)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from foretell.errors import UserError
+from foretell.loader import EpochSampler
 from lidar.config import CurriculumConfig, DataConfig, PretrainConfig, RaysConfig
 from lidar.data.datamodule import PretrainDataModule
 
@@ -45,21 +46,30 @@ def test_batches_of_training_and_validation(config):
     assert module.val_dataloader() == []
 
 
-def test_workers_and_ranks_change_no_sample(config):
-    """The rows of two processes are those of one process with the joint batch (T23, data part)."""
+def test_workers_change_no_sample(config):
     module = PretrainDataModule(config, seed=3)
     module.setup("fit")
-    joint = module.train
-    loader = module.train_dataloader()
-    single = names(loader)
-    parallel = PretrainDataModule(
-        dataclasses.replace(config, data=dataclasses.replace(config.data, num_workers=1)), seed=3
-    )
+    single = names(module.train_dataloader())
+    data = dataclasses.replace(config.data, num_workers=1)
+    parallel = PretrainDataModule(dataclasses.replace(config, data=data), seed=3)
     parallel.setup("fit")
     batches = list(parallel.train_dataloader())
     assert [batch.names for batch in batches] == single
     index = int(single[0][0].split("/")[1])
-    torch.testing.assert_close(batches[0].ray_r[0], torch.from_numpy(joint[(0, index)].ray_r))
+    expected = torch.from_numpy(module.train[(0, index)].ray_r)
+    torch.testing.assert_close(batches[0].ray_r[0], expected)
+
+
+def test_two_processes_see_together_what_one_sees(config):
+    """T23, data part: the rows of both ranks are those of the joint batch of one process."""
+    module = PretrainDataModule(config)
+    module.setup("fit")
+    joint = EpochSampler(len(module.train), 4, seed=1)
+    ranks = [EpochSampler(len(module.train), 2, seed=1, rank=r, world_size=2) for r in (0, 1)]
+    keys, joint_keys = [list(sampler) for sampler in ranks], list(joint)
+    for step in range(joint.num_batches):
+        parts = [key for part in keys for key in part[2 * step : 2 * step + 2]]
+        assert sorted(parts) == sorted(joint_keys[4 * step : 4 * step + 4])
 
 
 def test_epochs_reshuffle_and_redraw(config):

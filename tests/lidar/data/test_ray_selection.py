@@ -167,12 +167,12 @@ def test_uniform_sampling_is_uniform_and_range_power_prefers_far_returns():
     xyz = np.stack([ranges, np.linspace(-1, 1, 400), np.zeros(400)], 1)
 
     def far_share(power):
-        draws = [select(xyz, seed=s, range_power=power).range_m > 20 for s in range(300)]
+        draws = [select(xyz, seed=s, range_power=power).range_m > 20 for s in range(120)]
         return np.mean(draws)
 
-    assert far_share(0.0) == pytest.approx(0.5, abs=0.03)
-    assert far_share(1.0) == pytest.approx(0.8, abs=0.03)  # 40 : 10
-    assert far_share(-1.0) == pytest.approx(0.2, abs=0.03)
+    assert far_share(0.0) == pytest.approx(0.5, abs=0.05)
+    assert far_share(1.0) == pytest.approx(0.8, abs=0.05)  # 40 : 10
+    assert far_share(-1.0) == pytest.approx(0.2, abs=0.05)
 
 
 def test_farthest_points_cover_more_than_uniform_ones():
