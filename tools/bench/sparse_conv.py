@@ -7,7 +7,8 @@ clouds run. `--spconv` is a folder made by
 `pip install --no-deps --target FOLDER spconv cumm pccm ccimport pybind11 fire portalocker lark`.
 spconv's CPU backward calls torch.cuda.current_stream although it does not use it; a stub stands in
 here, so that it can be timed at all. Ratios (ours / peer) are of medians; spread is the
-interquartile range. Only ratios of one run mean anything on a shared machine.
+interquartile range. Only ratios of one run mean anything on a shared machine. Dense conv3d runs on
+the small grid at the smallest width.
 """
 
 import argparse
@@ -32,7 +33,11 @@ from lidar.sparse.tensor import SparseTensor
 DENSE_CELLS = 1_000_000
 """Largest grid that dense conv3d is given."""
 
-Step = Callable[[], float]
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
+"""CPU time of the process leaves out what other processes took."""
+
+Step = Callable[[Clock], float]
 """Runs once and returns seconds."""
 
 
@@ -44,30 +49,37 @@ def main() -> None:
     parser.add_argument("--channels", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--repeats", type=int, default=21)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: busy machines")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     spconv = _import_spconv(args.spconv)
     version = spconv.__version__ if spconv else "not given"
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), spconv {version}")
+    clock = CLOCKS[args.clock]
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), spconv {version}, "
+        f"{args.clock} time, {args.repeats} turns"
+    )
     print("3x3x3 submanifold convolution, ms: median (interquartile range); ratio = ours / peer")
     for name, coords, shape in _clouds(args.data):
         sites = Sites(coords, shape, 1)
         pairs = len(submanifold_map(sites, (3, 3, 3)).in_rows) / len(coords)
         print(f"\n{name}: {len(coords)} voxels, {pairs:.1f} pairs per voxel, grid {shape}")
         dense = shape[0] * shape[1] * shape[2] <= DENSE_CELLS
-        _report("kernel map", _map_steps(coords, shape, spconv), args.repeats)
+        _report("kernel map", _map_steps(coords, shape, spconv), args.repeats, clock)
         for channels in args.channels:
-            forward, backward = _conv_steps(coords, shape, channels, spconv, dense)
-            _report(f"C={channels} forward", forward, args.repeats)
-            _report(f"C={channels} backward", backward, args.repeats)
+            forward, backward = _conv_steps(
+                coords, shape, channels, spconv, dense and channels == min(args.channels)
+            )
+            _report(f"C={channels} forward", forward, args.repeats, clock)
+            _report(f"C={channels} backward", backward, args.repeats, clock)
 
 
-def _report(label: str, steps: dict[str, Step], repeats: int) -> None:
+def _report(label: str, steps: dict[str, Step], repeats: int, clock: Clock) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(repeats + 1):
         for name, step in steps.items():
-            elapsed = step()
+            elapsed = step(clock)
             if turn:  # the first turn warms up
                 seconds[name].append(elapsed)
     medians = {name: statistics.median(values) * 1e3 for name, values in seconds.items()}
@@ -145,21 +157,21 @@ def _check(runs: dict[str, tuple[Callable[[], Tensor], list[Tensor]]]) -> None:
 
 
 def _timed(run: Callable[[], Any]) -> Step:
-    def step() -> float:
-        start = time.perf_counter()
+    def step(clock: Clock) -> float:
+        start = clock()
         run()
-        return time.perf_counter() - start
+        return clock() - start
 
     return step
 
 
 def _backward_step(run: Callable[[], Tensor], leaves: list[Tensor]) -> Step:
-    def step() -> float:
+    def step(clock: Clock) -> float:
         out = run()
         grad = torch.ones_like(out)
-        start = time.perf_counter()
+        start = clock()
         torch.autograd.grad(out, leaves, grad)
-        return time.perf_counter() - start
+        return clock() - start
 
     return step
 
