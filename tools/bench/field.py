@@ -193,8 +193,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     print(
         f"torch {torch.__version__}, {platform.machine()}, {args.threads} thread(s), "
-        f"{args.batch} x {args.rays} rays x 48 samples, {args.source}, d1 {args.width}, {args.layout}, "
-        f"chunk {args.chunk}, {args.rounds} rounds"
+        f"{args.batch} x {args.rays} rays x 48 samples, {args.source}, "
+        f"d1 {args.width}, {args.layout}, chunk {args.chunk}, {args.rounds} rounds"
     )
     if args.profile:
         profile(args)

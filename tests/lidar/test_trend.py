@@ -1,0 +1,314 @@
+import dataclasses
+
+import pytest
+import torch
+
+from lidar.config import (
+    AblationConfig,
+    DecoderConfig,
+    EncoderConfig,
+    FieldConfig,
+    LossConfig,
+    RecConfig,
+    RenderConfig,
+    TrendConfig,
+    VolumeConfig,
+)
+from lidar.data.batch import WindowBatch
+from lidar.trend import Trend, needs_gap_time
+
+CONFIG = TrendConfig(
+    point_range=[-8.0, -8.0, -2.0, 8.0, 8.0, 2.0],
+    voxel_size=[0.5, 0.5, 0.1],
+    features=["x", "y", "z", "intensity"],
+    horizons_s=[0.5, 1.0],
+    encoder=EncoderConfig(channels=[4, 4, 8, 8], out_channels=8, blocks_per_stage=1),
+    field=FieldConfig(f_geo=[16, 16], f_sdf=[16], time_dim=8, f_int=[16], f_dir=[4, 4]),
+    render=RenderConfig(n_uniform=8, n_importance=4),
+    decoder=DecoderConfig(occupancy_queries=48, occupancy_widths=[16, 16]),
+)
+
+
+def model(**parts):
+    torch.manual_seed(0)
+    return Trend(dataclasses.replace(CONFIG, **parts))
+
+
+def make_batch(rays=24, *, seed=0, supervised=2):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*size):
+        return torch.randn(*size, generator=generator)
+
+    batch = 2
+    direction = torch.nn.functional.normalize(
+        draw(batch, supervised, rays, 3) * torch.tensor([1, 1, 0.1]), dim=-1
+    )
+    ranges = 2 + 4 * torch.rand(batch, supervised, rays, generator=generator)
+    points = draw(400, 4) * torch.tensor([3.0, 3.0, 0.5, 1.0])
+    return WindowBatch(
+        points=points,
+        point_batch=torch.arange(2).repeat_interleave(200),
+        t_s=torch.tensor([[0.0, 0.5, 1.0]]).repeat(2, 1),
+        t0_SE3_tn=torch.eye(4, dtype=torch.float64).expand(2, 3, 4, 4).contiguous(),
+        action=draw(2, 2, 3),
+        frame_index=torch.tensor([[0, 1], [0, 2]])[:, :supervised],
+        ray_o=torch.zeros(batch, supervised, rays, 3),
+        ray_d=direction,
+        ray_r=ranges,
+        ray_i=torch.rand(batch, supervised, rays, generator=generator),
+        ray_valid=torch.ones(batch, supervised, rays, dtype=torch.bool),
+        seed=torch.tensor([3, 4]),
+        kept={},
+        names=("log/0", "log/1"),
+    )
+
+
+def gradients(network, batch):
+    network.zero_grad()
+    report = network.losses(batch)
+    report.total.backward()
+    return report, {
+        name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None
+    }
+
+
+@pytest.mark.parametrize("implementation", ["fast", "naive"])
+def test_t17_chunks_and_checkpoint_change_nothing(implementation):
+    batch = make_batch()
+    field = dataclasses.replace(CONFIG.field, implementation=implementation)
+    results = []
+    for chunk, checkpoint in ((0, False), (14, False), (4, True), (0, True)):
+        render = dataclasses.replace(CONFIG.render, chunk=chunk, checkpoint=checkpoint)
+        results.append(gradients(model(field=field, render=render), batch))
+    (whole, expected), *others = results
+    for report, grads in others:
+        torch.testing.assert_close(report.total, whole.total, rtol=1e-5, atol=0)
+        for name, term in whole.terms.items():
+            torch.testing.assert_close(report.terms[name], term, rtol=1e-5, atol=1e-6)
+        assert grads.keys() == expected.keys()
+        for name, grad in grads.items():
+            # A bias before batch norm has gradient zero up to rounding: hence the floor.
+            assert (grad - expected[name]).norm() <= 1e-5 * expected[name].norm() + 1e-6, name
+
+
+def test_fast_and_naive_models_agree():
+    batch = make_batch()
+    fields = [dataclasses.replace(CONFIG.field, implementation=i) for i in ("fast", "naive")]
+    (fast, fast_grads), (naive, naive_grads) = (
+        gradients(model(field=field), batch) for field in fields
+    )
+    torch.testing.assert_close(fast.total, naive.total, rtol=1e-5, atol=0)
+    for name, grad in naive_grads.items():
+        assert (fast_grads[name] - grad).norm() <= 1e-3 * grad.norm() + 1e-6, name
+
+
+def test_t7_one_recurrence_and_untouched_first_volume():
+    batch, full = make_batch(), model().eval()
+    current = model(ablation=AblationConfig("nf")).eval()
+    assert sum(1 for m in full.modules() if type(m).__name__ == "ConvRecurrence") == 1
+    volume = full.encode(batch.points, batch.point_batch, 2)
+    volumes = full.roll_out(volume, batch.action, batch.t_s.diff(dim=1))
+    assert len(volumes) == 3 and volumes[0] is volume
+    assert torch.equal(volume, current.encode(batch.points, batch.point_batch, 2))
+    assert current.roll_out(volume, batch.action[:, :0], batch.t_s[:, :0]) == [volume]
+    with pytest.raises(ValueError, match="nf has no recurrence"):
+        current.roll_out(volume, batch.action, batch.t_s.diff(dim=1))
+
+
+@pytest.mark.parametrize("source", ["x_conv4", "conv_out"])
+def test_gradient_reaches_every_used_parameter(source):
+    network = model(volume=VolumeConfig(source))
+    _, grads = gradients(network, make_batch())
+    missing = {name for name, _ in network.named_parameters()} - grads.keys()
+    assert all(name.startswith("encoder.conv_out") for name in missing)
+    assert bool(missing) == (source == "x_conv4")
+    assert all(grad.isfinite().all() for grad in grads.values())
+    assert grads["recurrence.conv1.weight"].abs().sum() > 0
+    assert grads["action_encoder.f_act.0.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("decoder", ["sdf", "occupancy"])
+@pytest.mark.parametrize("case", ["no_ray", "no_point", "one_ray", "all_outside"])
+def test_t18_degenerate_inputs_are_finite_and_counted(decoder, case):
+    batch = make_batch(rays=1 if case == "one_ray" else 24)
+    if case == "no_ray":
+        valid = batch.ray_valid.clone()
+        valid[:, 1] = False
+        nothing = torch.full_like(batch.ray_r[:, 1], torch.nan)
+        ray_r = torch.stack([batch.ray_r[:, 0], nothing], dim=1)
+        batch = dataclasses.replace(batch, ray_valid=valid, ray_r=ray_r)
+    if case == "no_point":
+        batch = dataclasses.replace(
+            batch, points=batch.points[:0], point_batch=batch.point_batch[:0]
+        )
+    if case == "all_outside":
+        batch = dataclasses.replace(batch, ray_o=batch.ray_o + 1000.0)
+    network = model(decoder=dataclasses.replace(CONFIG.decoder, type=decoder))
+    report, grads = gradients(network, batch)
+    assert report.total.isfinite() and all(g.isfinite().all() for g in grads.values())
+    if case == "no_ray":
+        assert report.terms["frames_without_ray"] == 2
+        assert all(v == 0 for k, v in report.terms.items() if k.startswith("tm_"))
+    if case == "all_outside" and decoder == "sdf":
+        assert report.total == 0
+    out = network.eval().render(
+        network.encode(batch.points, batch.point_batch, 2),
+        batch.t_s[:, 0],
+        batch.ray_o[:, 0],
+        batch.ray_d[:, 0],
+        intensity=True,
+    )
+    assert out.range_m.isfinite().all() and out.intensity.isfinite().all()
+    assert out.hits_volume.any() != (case == "all_outside")
+
+
+def test_t20_future_data_reaches_no_encoder_activation():
+    network, batch = model().eval(), make_batch()
+    seen = []
+    handles = [
+        module.register_forward_hook(lambda *call: seen.append(call[2]))
+        for module in network.encoder.modules()
+        if isinstance(module, torch.nn.BatchNorm1d)
+    ]
+    other = make_batch(seed=9)
+    changed = dataclasses.replace(
+        batch, ray_d=other.ray_d, ray_r=other.ray_r, ray_i=other.ray_i, action=other.action
+    )
+    network.losses(batch)
+    first, seen[:] = list(seen), []
+    network.losses(changed)
+    assert handles and len(first) == len(seen) > 0
+    assert all(torch.equal(a, b) for a, b in zip(first, seen, strict=True))
+
+
+SWITCHES = {
+    "loss.intensity": ({"loss": LossConfig(intensity=False)}, {"loss"}),
+    "loss.surface": ({"loss": LossConfig(surface=False)}, {"loss"}),
+    "rec.action": ({"rec": RecConfig(action="zero")}, {"loss", "tm"}),
+    "rec.action.shuffled": ({"rec": RecConfig(action="shuffled")}, {"loss", "tm"}),
+    "rec.residual": ({"rec": RecConfig(residual=True)}, {"loss", "tm"}),
+    "loss.weights": ({"loss": LossConfig(weights=[2.0, 0.1, 0.1])}, {"loss"}),
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_t21_switch_changes_only_what_it_names(name):
+    parts, changes = SWITCHES[name]
+    batch = make_batch()
+    base, switched = model(), model(**parts)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(base.state_dict().values(), switched.state_dict().values(), strict=True)
+    )
+    before, after = base.losses(batch).terms, switched.losses(batch).terms
+    for term, value in before.items():
+        same = torch.equal(value, after[term])
+        if term.split("_")[0] not in changes:
+            assert same, term
+    assert any(not torch.equal(value, after[term]) for term, value in before.items())
+
+
+@pytest.mark.parametrize("level", ["nf", "rec", "full"])
+def test_t21_ablation_levels(level):
+    network = model(ablation=AblationConfig(level))
+    names = {name.split(".")[0] for name, _ in network.named_parameters()}
+    assert ("recurrence" in names) == (level != "nf")
+    assert network.decoder.field.time_dim == (8 if level == "full" else 0)
+    report, _ = gradients(network, make_batch(supervised=1 if level == "nf" else 2))
+    assert ("tm_range_l1" in report.terms) == (level != "nf")
+
+
+def test_field_time_off_ignores_time():
+    batch = make_batch()
+    network = model(field=dataclasses.replace(CONFIG.field, time=False)).eval()
+    volume = network.encode(batch.points, batch.point_batch, 2)
+    rays = batch.ray_o[:, 0], batch.ray_d[:, 0]
+    early = network.render(volume, torch.zeros(2), *rays)
+    late = network.render(volume, torch.ones(2), *rays)
+    assert torch.equal(early.range_m, late.range_m)
+    timed = model().eval()
+    one, other = (timed.render(volume, torch.full((2,), t), *rays) for t in (0.0, 1.0))
+    assert not torch.equal(one.range_m, other.range_m)
+    hidden = [
+        timed.render(volume, torch.full((2,), t), *rays, field_time=False) for t in (0.0, 1.0)
+    ]
+    assert torch.equal(hidden[0].range_m, hidden[1].range_m)
+
+
+def test_detach_intermediate_cuts_the_gradient():
+    batch = make_batch()
+    for detach in (False, True):
+        network = model(rec=RecConfig(detach_intermediate=detach))
+        volume = network.encode(batch.points, batch.point_batch, 2).detach().requires_grad_()
+        last = network.roll_out(volume, batch.action, batch.t_s.diff(dim=1))[-1]
+        (grad,) = torch.autograd.grad(last.sum(), volume, allow_unused=True)
+        assert (grad is None) == detach
+
+
+def test_actions_in_t0_axes():
+    network = model(rec=RecConfig(action_frame="sensor_t0"))
+    poses = torch.eye(4, dtype=torch.float64).repeat(1, 2, 1, 1)
+    turn = torch.tensor(0.3, dtype=torch.float64)
+    poses[0, 1, :2, :2] = torch.tensor([[turn.cos(), -turn.sin()], [turn.sin(), turn.cos()]])
+    poses[0, 1, :2, 3] = torch.tensor([2.0, -1.0])
+    action = network.frame_actions(torch.zeros(1, 1, 3), poses)
+    torch.testing.assert_close(action, torch.tensor([[[2.0, -1.0, 0.3]]]))
+
+
+def test_gap_time_only_when_gaps_differ():
+    assert not needs_gap_time(CONFIG)
+    assert needs_gap_time(dataclasses.replace(CONFIG, horizons_s=[0.5, 1.5]))
+    assert needs_gap_time(dataclasses.replace(CONFIG, rec=RecConfig(gap_time="on")))
+
+
+def test_optional_terms_are_off_by_default_and_finite():
+    batch = make_batch()
+    plain = model().losses(batch)
+    terms = LossConfig(eikonal=0.1, free_space=0.1, line_of_sight=0.1)
+    report, grads = gradients(model(loss=terms), batch)
+    assert plain.terms["t0_eikonal"] == 0
+    assert report.terms["t0_eikonal"] > 0 and report.terms["t0_line_of_sight"] > 0
+    assert all(grad.isfinite().all() for grad in grads.values())
+
+
+def test_missing_intensity_is_left_out():
+    batch = make_batch()
+    half = batch.ray_i.clone()
+    half[..., ::2] = torch.nan
+    report, grads = gradients(model(), dataclasses.replace(batch, ray_i=half))
+    assert report.total.isfinite() and all(g.isfinite().all() for g in grads.values())
+
+
+def test_render_is_deterministic_and_independent_of_chunk():
+    batch, network = make_batch(), model().eval()
+    volume = network.encode(batch.points, batch.point_batch, 2)
+    rays = batch.ray_o[:, 0], batch.ray_d[:, 0]
+    whole = network.render(volume, batch.t_s[:, 0], *rays, intensity=True)
+    parts = network.render(volume, batch.t_s[:, 0], *rays, intensity=True, chunk=5)
+    for one, other in zip(whole, parts, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    assert ((whole.intensity >= 0) & (whole.intensity <= 1)).all()
+
+
+@pytest.mark.parametrize("cell", ["conv", "conv_gru"])
+def test_losses_fall(cell):
+    network, batch = model(rec=RecConfig(cell=cell)), make_batch()
+    optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
+    first = network.losses(batch).total.item()
+    for _ in range(15):
+        loss = network.losses(batch).total
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.6 * first
+
+
+@pytest.mark.parametrize("decoder", ["sdf", "occupancy"])
+def test_saved_model_answers_the_same(tmp_path, decoder):
+    batch = make_batch()
+    network = model(decoder=dataclasses.replace(CONFIG.decoder, type=decoder)).eval()
+    network.save_pretrained(tmp_path)
+    again = Trend.from_pretrained(tmp_path)
+    assert again.config == network.config
+    assert torch.equal(network.losses(batch).total, again.losses(batch).total)
