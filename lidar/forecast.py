@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from numpy import ndarray
 
 from foretell.config import RunOptions
 from foretell.errors import UserError
@@ -100,14 +102,15 @@ def prepare(config: ForecastConfig) -> Scoring:
         raise UserError("no horizon to score: give --eval.horizons_s, such as '[0.5, 1.0]'")
     windows = windows_of(dataset.select(config.data.eval_splits), config.data, horizons_s)
     windows = evenly_spaced(windows, config.eval.max_windows)
-    predictors = CopyLast(config.eval, num_sweeps=config.data.num_sweeps).predictors()
+    baselines = CopyLast(config.eval, num_sweeps=config.data.num_sweeps, rays=config.rays)
+    predictors = baselines.predictors()
     if any(window.log.labelled.any() for window in windows):
         predictors["const_velocity_oracle"] = ConstantVelocityOracle(
-            config.eval, boxes_of, AngularBins(0.35, 0.35)
+            config.eval, boxes_of, AngularBins(0.35, 0.35), config.rays
         )
     if model is not None:
-        actions = {w.name: actions_between(poses_in_t0(w), w.log.sensor) for w in windows}
-        forecaster = ModelForecaster(model, config.eval, shuffled_action=shuffle_actions(actions))
+        actions = shuffle_actions({w.name: told_action(model, w) for w in windows})
+        forecaster = ModelForecaster(model, config.eval, shuffled_action=actions)
         predictors = forecaster.predictors() | predictors
         warn_of_overlap(config, dataset)
     return Scoring(
@@ -124,6 +127,14 @@ def prepare(config: ForecastConfig) -> Scoring:
 def boxes_of(window: EvaluationWindow, frame: int) -> Boxes | None:
     """Annotated boxes of a window's frame, for scoring alone."""
     return window.window.log.boxes(window.window.all_frames[frame])
+
+
+def told_action(model: Trend, window: Window) -> Float[ndarray, "horizons 3"]:
+    """The ego motion of a window in the axes the model was trained with."""
+    poses = poses_in_t0(window)
+    action = torch.from_numpy(actions_between(poses, window.log.sensor))[None]
+    told: ndarray = model.frame_actions(action, torch.from_numpy(poses)[None])[0].numpy()
+    return told
 
 
 def device_of(config: ForecastConfig) -> torch.device:

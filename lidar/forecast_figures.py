@@ -50,14 +50,10 @@ def draw_forecasts(scoring: "Scoring", metrics: Mapping[str, float], folder: Pat
         if i in chosen:
             drawn += frames
             written.append(
-                bev_comparison(
-                    folder / f"bev_{name}.png", frames, who=who, flu_R_lidar=sensor_R
-                )
+                bev_comparison(folder / f"bev_{name}.png", frames, who=who, flu_R_lidar=sensor_R)
             )
             written.append(
-                range_images(
-                    folder / f"range_{name}.png", frames, who=who[0], flu_R_lidar=sensor_R
-                )
+                range_images(folder / f"range_{name}.png", frames, who=who[0], flu_R_lidar=sensor_R)
             )
         if i % gif_step == 0:
             film.append(frames[-1])
@@ -75,9 +71,7 @@ def draw_forecasts(scoring: "Scoring", metrics: Mapping[str, float], folder: Pat
     )
     if len(film) > 1:
         written.append(
-            drive_gif(
-                folder / "drive.gif", film, np.array(times_s), who=who, flu_R_lidar=sensor_R
-            )
+            drive_gif(folder / "drive.gif", film, np.array(times_s), who=who, flu_R_lidar=sensor_R)
         )
     return written
 

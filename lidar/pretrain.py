@@ -34,7 +34,10 @@ class PretrainModule(lightning.LightningModule):
         self._log("val", self.model.losses(batch).terms, batch)
 
     def _log(self, part: str, terms: dict[str, Tensor], batch: WindowBatch) -> None:
-        values = {**terms, **{f"kept_{name}": share for name, share in batch.kept.items()}}
+        values: dict[str, Any] = {
+            **terms,
+            **{f"kept_{name}": share for name, share in batch.kept.items()},
+        }
         self.log_dict(
             {f"{part}/{name}": value for name, value in values.items()},
             batch_size=batch.batch_size,

@@ -41,6 +41,7 @@ def finish(
         point_range=config.data.point_range,
         num_sweeps=config.data.num_sweeps,
         data_kind=config.data.kind,
+        rays=config.rays,
     )
     norms: dict[str, Tensor] = {}
     if config.eval.recalibrate_bn:
@@ -79,9 +80,7 @@ def unmasked_norms(model: Trend, windows: Iterator[EvaluationWindow]) -> dict[st
     recalibrate_batch_norm(other, windows)
     own = model.state_dict()
     return {
-        name: tensor
-        for name, tensor in other.state_dict().items()
-        if not tensor.equal(own[name])
+        name: tensor for name, tensor in other.state_dict().items() if not tensor.equal(own[name])
     }
 
 
@@ -97,9 +96,7 @@ def last_losses(history: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def model_card(
-    config: PretrainConfig, options: RunOptions, history: list[dict[str, float]]
-) -> str:
+def model_card(config: PretrainConfig, options: RunOptions, history: list[dict[str, float]]) -> str:
     """README.md of the model folder."""
     horizons = ", ".join(f"{horizon:g} s" for horizon in forecast_horizons_s(config))
     losses = [row["train/loss"] for row in history if "train/loss" in row]

@@ -1,6 +1,7 @@
 """A batch of forecasting windows as tensors."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class WindowBatch:
 
     def to(self, device: torch.device | str) -> "WindowBatch":
         """Move every tensor."""
-        moved = {
+        moved: dict[str, Any] = {
             f.name: value.to(device, non_blocking=True)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
@@ -68,8 +69,15 @@ def collate_windows(windows: list[TrainingWindow]) -> WindowBatch:
         **{
             name: stack(name)
             for name in (
-                "t_s", "t0_SE3_tn", "action", "frame_index",
-                "ray_o", "ray_d", "ray_r", "ray_i", "ray_valid",
+                "t_s",
+                "t0_SE3_tn",
+                "action",
+                "frame_index",
+                "ray_o",
+                "ray_d",
+                "ray_r",
+                "ray_i",
+                "ray_valid",
             )
         },  # fmt: skip
         seed=torch.tensor([window.seed for window in windows]),

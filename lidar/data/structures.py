@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int16, Int64
 from numpy import ndarray
 

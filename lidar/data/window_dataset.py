@@ -76,7 +76,7 @@ class WindowDataset(Dataset[TrainingWindow]):
             points=points,
             t_s=seconds_after_t0(window),
             t0_SE3_tn=poses,
-            action=actions_between(poses, self.sensor, config.rec.action_frame),
+            action=actions_between(poses, self.sensor),
             frame_index=np.array(supervised, np.int64),
             ray_o=np.stack([r.origin for r in rays]),
             ray_d=np.stack([r.direction for r in rays]),
@@ -168,20 +168,17 @@ def poses_in_t0(window: Window) -> Float64[ndarray, "frames 4 4"]:
 
 
 def actions_between(
-    t0_SE3_tn: Float64[ndarray, "frames 4 4"], sensor: SensorSpec, axes: str = "ego_tn"
+    t0_SE3_tn: Float64[ndarray, "frames 4 4"], sensor: SensorSpec
 ) -> Float32[ndarray, "horizons 3"]:
-    """Planar motion from each frame to the next.
+    """Planar motion dx forward, dy left, dtheta from each frame to the next, in t_n's axes.
 
     Args:
         t0_SE3_tn: Sensor poses in the t0 frame, in the axes of the points.
         sensor: Gives those axes.
-        axes: `ego_tn` = dx forward, dy left at t_n; `sensor_t0` = along the t0 sensor's x, y.
     """
     tn_SE3_tn1 = invert(t0_SE3_tn[:-1]) @ t0_SE3_tn[1:]
     flu_SE3_lidar = se3(sensor.flu_R_lidar, np.zeros(3))
     actions = planar_action(flu_SE3_lidar @ tn_SE3_tn1 @ invert(flu_SE3_lidar))
-    if axes == "sensor_t0":
-        actions[:, :2] = np.diff(t0_SE3_tn[:, :2, 3], axis=0)
     return actions.astype(np.float32)
 
 

@@ -73,13 +73,6 @@ def test_a_turned_frame_turns_the_displacement_and_scale_scales_it():
     np.testing.assert_allclose(scaled, ACTIONS * [1.05, 1.05, 1], atol=1e-6)
 
 
-def test_actions_in_sensor_axes():
-    poses = compose_actions(ACTIONS)
-    actions = actions_between(poses, SENSOR, "sensor_t0")
-    np.testing.assert_allclose(actions[:, :2].sum(0), poses[2, :2, 3], atol=1e-6)
-    np.testing.assert_allclose(actions[:, 2], ACTIONS[:, 2], atol=1e-6)
-
-
 def test_draws_stay_in_their_bounds_and_default_to_the_identity():
     rng = np.random.default_rng(0)
     np.testing.assert_array_equal(draw_transform(AugConfig(), rng), np.eye(3))
