@@ -44,7 +44,7 @@ class Row:
     """Unique; finished rows are recognised by it."""
     parameters: Mapping[str, Cell]
     """What distinguishes the row, kept beside its numbers."""
-    work: CommandWork | Callable[[], Mapping[str, float | int | None]]
+    work: CommandWork | Callable[[], Mapping[str, Cell]]
     """What computes the numbers; a function must be importable by name in another process."""
 
 
@@ -99,20 +99,20 @@ class Study:
 
     def _outcomes(
         self, rows: list[Row]
-    ) -> Iterator[tuple[Row, Callable[[], Mapping[str, float | int | None]]]]:
+    ) -> Iterator[tuple[Row, Callable[[], Mapping[str, Cell]]]]:
         """Rows in the order in which they finish, with what gives their numbers or raises."""
         context = get_context("spawn")
         with ProcessPoolExecutor(
             self.jobs, mp_context=context, initializer=_fix_threads, initargs=(self.threads,)
         ) as pool:
-            running: dict[Future[Mapping[str, float | int | None]], Row] = {
+            running: dict[Future[Mapping[str, Cell]], Row] = {
                 pool.submit(_work, row, self.threads): row for row in rows
             }
             for future in as_completed(running):
                 yield running[future], future.result
 
     def _append(
-        self, columns: list[str], row: Row, numbers: Mapping[str, float | int | None]
+        self, columns: list[str], row: Row, numbers: Mapping[str, Cell]
     ) -> None:
         missing = [name for name in self.metrics if name not in numbers]
         if missing:
@@ -156,15 +156,21 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
-def _work(row: Row, threads: int) -> Mapping[str, float | int | None]:
-    if not isinstance(row.work, CommandWork):
-        return row.work()
+def run_command(work: CommandWork, threads: int) -> dict[str, float | int | None]:
+    """Run a command in a process of its own, its messages in `out/log.txt`.
+
+    Returns:
+        The metrics.json it wrote.
+
+    Raises:
+        RuntimeError: It failed; names the log.
+    """
     environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
-    out = Path(row.work.out)
+    out = Path(work.out)
     out.mkdir(parents=True, exist_ok=True)
     with (out / "log.txt").open("a") as log:
         done = subprocess.run(
-            [sys.executable, "-m", "foretell", *row.work.command],
+            [sys.executable, "-m", "foretell", *work.command],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -175,6 +181,12 @@ def _work(row: Row, threads: int) -> Mapping[str, float | int | None]:
         raise RuntimeError(f"exit code {done.returncode}, see {out / 'log.txt'}")
     numbers: dict[str, float | int | None] = json.loads((out / "metrics.json").read_text())
     return numbers
+
+
+def _work(row: Row, threads: int) -> Mapping[str, Cell]:
+    if isinstance(row.work, CommandWork):
+        return run_command(row.work, threads)
+    return row.work()
 
 
 def _fix_threads(threads: int) -> None:

@@ -34,4 +34,9 @@ VERBS = {
         "lidar.config:ViewConfig",
         "lidar.view:run",
     ),
+    "study": Verb(
+        "pretrain and score many variants and seeds, a CSV row each",
+        "lidar.config:ForecastStudyConfig",
+        "lidar.study:run",
+    ),
 }

@@ -7,7 +7,7 @@ silent the docstring says so.
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from foretell.config import TrainerConfig
 
@@ -52,7 +52,9 @@ class DataConfig:
     """Where a data set marks key frames, take t0 and the horizons from them alone."""
     window_stride: int = 1
     """Take every n-th admissible t0."""
-    point_range: list[float] = dataclasses.field(default_factory=lambda: [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0])
+    point_range: list[float] = dataclasses.field(
+        default_factory=lambda: [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
+    )
     """Volume x_min y_min z_min x_max y_max z_max in metres, in the t0 sensor frame."""
     voxel_size: list[float] = dataclasses.field(default_factory=lambda: [0.075, 0.075, 0.2])
     """Voxel edges x y z in metres; must divide the range."""
@@ -276,7 +278,7 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class AugConfig:
-    """One random transform of the t0 frame for points, poses, origins and actions (default none)."""
+    """One random transform of the t0 frame for points, poses, origins, actions (default none)."""
 
     flip_x: bool = False
     """Mirror x with probability 1/2."""
@@ -314,7 +316,9 @@ class EvalConfig:
     """Re-estimate batch-norm statistics on unmasked training sweeps first."""
     recalibrate_windows: int = 16
     """Training windows used for that."""
-    raycast_bins_deg: list[float | list[float]] = dataclasses.field(default_factory=lambda: [0.2, 0.35, 0.5])
+    raycast_bins_deg: list[float | list[float]] = dataclasses.field(
+        default_factory=lambda: [0.2, 0.35, 0.5]
+    )
     """Bins of the copy-last z-buffer; a pair is azimuth x elevation."""
     select_windows: int = 8
     """Training windows on which the copy-last variant is chosen."""
@@ -332,11 +336,15 @@ class EvalConfig:
 class TrendConfig:
     """The pretraining model: everything `Trend(config)` needs and `config.json` keeps."""
 
-    point_range: list[float] = dataclasses.field(default_factory=lambda: [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0])
+    point_range: list[float] = dataclasses.field(
+        default_factory=lambda: [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
+    )
     """Volume in metres, from `data.point_range`."""
     voxel_size: list[float] = dataclasses.field(default_factory=lambda: [0.075, 0.075, 0.2])
     """Voxel edges in metres, from `data.voxel_size`."""
-    features: list[str] = dataclasses.field(default_factory=lambda: ["x", "y", "z", "intensity", "dt"])
+    features: list[str] = dataclasses.field(
+        default_factory=lambda: ["x", "y", "z", "intensity", "dt"]
+    )
     """Input columns in order."""
     horizons_s: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0])
     """Trained horizons in seconds."""
@@ -383,7 +391,7 @@ class PretrainConfig:
                 f"got {self.loss.weights}"
             )
         horizons = self.data.horizons_s
-        if any(later <= earlier for earlier, later in zip([0.0, *horizons], horizons, strict=False)):
+        if any(later <= earlier for earlier, later in zip([0, *horizons], horizons, strict=False)):
             raise ValueError(f"data.horizons_s must be positive and ascending, got {horizons}")
         for stage in self.curriculum.stages:
             if len(stage) != 2 or min(stage) < 1:
@@ -514,3 +522,33 @@ class ExportConfig:
     The conversion is exact in evaluation mode."""
     in_channels: int = 0
     """Input features of the detector: more than trained are padded with zeros; 0 = as trained."""
+
+
+@dataclass(frozen=True)
+class ForecastStudyConfig:
+    """`foretell lidar study`: pretrain and score many variants and seeds, a CSV row each."""
+
+    base: str = ""
+    """Preset or file that every row starts from."""
+    variants: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Name -> dotted keys of the pretraining configuration that differ from `base`."""
+    folds: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """Name -> dotted keys, such as the training and evaluation splits; each variant runs in each
+    fold. Empty = one."""
+    seeds: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Variant -> number of seeds, from `--seed` on; a variant not named has one."""
+    forecast: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Dotted keys of the forecast configuration."""
+    metrics: list[str] = dataclasses.field(default_factory=list)
+    """Names of the metrics.json of `foretell lidar forecast` that become columns; `*` stands for
+    one part of a name."""
+    csv: str = ""
+    """File the rows are appended to."""
+    jobs: int = 1
+    """Rows at a time, one thread each."""
+    only: list[str] = dataclasses.field(default_factory=list)
+    """Variants to run; empty = all."""
+    data_root: str = ""
+    """Folder of the data set of every row."""
+    smoke: bool = False
+    """A few steps of the first row, to see that everything works."""

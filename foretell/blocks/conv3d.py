@@ -5,9 +5,9 @@ depth cells is therefore convolved as images: the k depth neighbours of a slice 
 one 2D convolution. The sums are the same, only their order differs.
 """
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def conv3d(
@@ -18,7 +18,7 @@ def conv3d(
     """Cross-correlation with zero padding that keeps the size, for odd kernels and stride 1."""
     padding = (weight.shape[2] // 2, weight.shape[3] // 2, weight.shape[4] // 2)
     if x.device.type != "cpu":
-        return F.conv3d(x, weight, bias, padding=padding)
+        return functional.conv3d(x, weight, bias, padding=padding)
     return conv3d_folded(x, weight, bias)
 
 
@@ -30,11 +30,12 @@ def conv3d_folded(
     """The same by one 2D convolution of slices with their depth neighbours as channels."""
     batch, _, depth, height, width = x.shape
     kernel = weight.shape[2]
-    padded = F.pad(x, (0, 0, 0, 0, kernel // 2, kernel // 2))
+    padded = functional.pad(x, (0, 0, 0, 0, kernel // 2, kernel // 2))
     slices = padded.unfold(2, kernel, 1)  # [batch, c_in, d, h, w, kd]
     images = slices.permute(0, 2, 1, 5, 3, 4).reshape(batch * depth, -1, height, width)
     folded = weight.flatten(1, 2)  # [c_out, c_in * kd, kh, kw]
-    y = F.conv2d(images, folded, bias, padding=(weight.shape[3] // 2, weight.shape[4] // 2))
+    padding = (weight.shape[3] // 2, weight.shape[4] // 2)
+    y = functional.conv2d(images, folded, bias, padding=padding)
     return y.view(batch, depth, -1, height, width).transpose(1, 2).contiguous()
 
 

@@ -13,7 +13,7 @@ from lidar.data.structures import TrainingWindow
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """B windows, S supervised frames, R rays each, l horizons; t0 sensor frames, metres, seconds."""
+    """B windows, S supervised frames, R rays each, l horizons; t0 frame, metres, seconds."""
 
     points: Float[Tensor, "points features"]
     """Encoder inputs of all windows, one after the other."""

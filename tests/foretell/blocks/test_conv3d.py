@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
+from torch.nn import functional
 
 from foretell.blocks.conv3d import SameConv3d, conv3d_folded
 
@@ -15,7 +15,7 @@ def test_folded_equals_conv3d(depth: int, kernel: int) -> None:
     weight = torch.randn(4, 3, kernel, kernel, kernel, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
     cotangent = torch.randn(2, 4, depth, 6, 7, dtype=torch.float64)
-    expected = F.conv3d(x, weight, bias, padding=kernel // 2)
+    expected = functional.conv3d(x, weight, bias, padding=kernel // 2)
     result = conv3d_folded(x, weight, bias)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
     for ours, theirs in zip(

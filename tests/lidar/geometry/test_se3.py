@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy.spatial.transform import Rotation
+
 from lidar.geometry.se3 import (
     compose_actions,
     invert,
@@ -16,7 +18,6 @@ from lidar.geometry.se3 import (
     wrap_angle,
     yaw_matrix,
 )
-from scipy.spatial.transform import Rotation
 
 quaternions = arrays(np.float64, (5, 4), elements=st.floats(-1, 1)).filter(
     lambda q: bool((np.linalg.norm(q, axis=1) > 1e-3).all())

@@ -1,0 +1,169 @@
+"""`foretell lidar study`: pretrain and score variants x folds x seeds, one CSV row each.
+
+The list of variants and the metrics stand in the configuration; a finished row is never run again,
+an interrupted one goes on from its checkpoint. Each row is scored once, on `data.eval_splits`.
+"""
+
+import hashlib
+import json
+import logging
+import statistics
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import foretell
+from foretell.config import RunOptions, to_dict
+from foretell.errors import UserError
+from foretell.run import RunDirectory, atomic_write
+from foretell.study import Cell, CommandWork, Row, Study, run_command
+from lidar.config import ForecastStudyConfig
+
+_log = logging.getLogger(__name__)
+
+SMOKE = {
+    "trainer.max_steps": 4,
+    "optim.warmup_iters": 1,
+    "eval.select_windows": 2,
+    "eval.recalibrate_windows": 2,
+    "eval.max_windows": 2,
+    "eval.max_rays": 512,
+}
+SMOKE_FORECAST = {name: value for name, value in SMOKE.items() if name.startswith("eval.max_")}
+
+
+def run(config: ForecastStudyConfig, options: RunOptions) -> None:
+    """Run the rows that the CSV lacks, then write the summary beside it.
+
+    Raises:
+        UserError: An incomplete configuration, or rows that failed.
+    """
+    for name in ("base", "csv", "variants", "metrics"):
+        if not getattr(config, name):
+            raise UserError(f"{name} is empty: a study needs it")
+    run_directory = RunDirectory.create("lidar-study", config, options)
+    rows = study_rows(config, options, run_directory.path)
+    path = run_directory.path / "smoke.csv" if config.smoke else Path(config.csv)
+    columns = (*config.metrics, "windows", "train_seconds", "score_seconds", "commit")
+    study = Study(path, columns, jobs=config.jobs, threads=1)
+    finished = study.run(rows, smoke=config.smoke)
+    text = summary(finished, config.metrics)
+    atomic_write(path.with_suffix(".md"), text)
+    _log.info("%s", text)
+
+
+def study_rows(config: ForecastStudyConfig, options: RunOptions, folder: Path) -> list[Row]:
+    """All rows, in the order of the configuration."""
+    names = config.only or list(config.variants)
+    unknown = [name for name in [*names, *config.seeds] if name not in config.variants]
+    if unknown:
+        raise UserError(f"no variant {unknown[0]!r}; there are: {', '.join(config.variants)}")
+    rows = []
+    for variant in names:
+        for fold, fold_values in (config.folds or {"": {}}).items():
+            for seed in range(options.seed, options.seed + config.seeds.get(variant, 1)):
+                values = {**config.variants[variant], **fold_values}
+                if config.data_root:
+                    values["data.root"] = config.data_root
+                name = "/".join(part for part in (variant, fold, f"seed_{seed}") if part)
+                smoke, smoke_forecast = (SMOKE, SMOKE_FORECAST) if config.smoke else ({}, {})
+                work = partial(
+                    pretrain_and_score,
+                    base=config.base,
+                    values={**values, **smoke},
+                    forecast={**config.forecast, **smoke_forecast},
+                    seed=seed,
+                    out=str(folder / name),
+                    metrics=config.metrics,
+                )
+                parameters: dict[str, Cell] = {
+                    "variant": variant,
+                    "fold": fold,
+                    "seed": seed,
+                    "config_sha": fingerprint(config, values),
+                }
+                rows.append(Row(name, parameters, work))
+    return rows
+
+
+def pretrain_and_score(
+    *,
+    base: str,
+    values: dict[str, Any],
+    forecast: dict[str, Any],
+    seed: int,
+    out: str,
+    metrics: list[str],
+) -> dict[str, Cell]:
+    """One row: pretrain (or go on), score, and pick the columns."""
+    trained, scored = Path(out) / "pretrain", Path(out) / "forecast"
+    common = ["--quiet", "true"]
+    started = time.monotonic()
+    if not (trained / "model" / "config.json").is_file():
+        words = ["--config", base, *flags({**values, "trainer.threads": 1})]
+        resume = ["--resume", "auto"] if (trained / "checkpoints").is_dir() else []
+        command = ["lidar", "pretrain", *words, "--seed", str(seed), "--out", str(trained)]
+        run_command(CommandWork((*command, *resume, *common), str(trained)), 1)
+    middle = time.monotonic()
+    command = ["lidar", "forecast", "--model", str(trained / "model"), "--out", str(scored)]
+    words = flags({"figures": 0, "threads": 1, **forecast})
+    found = run_command(CommandWork((*command, *words, *common), str(scored)), 1)
+    missing = [name for name in metrics if name not in found]
+    if missing:
+        raise ValueError(f"metrics.json of {scored} has no {missing[0]}")
+    return {
+        **{name: found[name] for name in metrics},
+        "windows": next((v for k, v in found.items() if k.endswith("all/mean/frames")), None),
+        "train_seconds": round(middle - started, 1),
+        "score_seconds": round(time.monotonic() - middle, 1),
+        "commit": commit(),
+    }
+
+
+def flags(values: dict[str, Any]) -> list[str]:
+    """Dotted keys as command-line words."""
+    words = []
+    for name, value in values.items():
+        words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
+    return words
+
+
+def fingerprint(config: ForecastStudyConfig, values: dict[str, Any]) -> str:
+    """What a row depends on besides its seed: base configuration, overrides and scoring."""
+    from foretell.presets import read_config
+
+    own = {name: value for name, value in values.items() if name != "data.root"}
+    content = [read_config(config.base, "lidar")[0], own, to_dict(config)["forecast"]]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def commit() -> str:
+    """Commit of the checkout, `installed` for an installed package."""
+    root = Path(foretell.__file__).resolve().parents[1]
+    command = ["git", "-C", str(root), "rev-parse", "--short=10", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or f"installed {foretell.__version__}"
+
+
+def summary(rows: list[dict[str, str]], metrics: list[str]) -> str:
+    """Markdown: mean and sample standard deviation over seeds of every variant and fold."""
+    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
+    for row in rows:
+        groups.setdefault((row["variant"], row["fold"]), []).append(row)
+    head = ["variant", "fold", "n", *(name.removeprefix("forecast/") for name in metrics)]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for (variant, fold), members in groups.items():
+        cells = [spread([float(row[name]) for row in members if row[name]]) for name in metrics]
+        lines.append("| " + " | ".join([variant, fold, str(len(members)), *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def spread(values: list[float]) -> str:
+    """`mean ± standard deviation`, the mean alone of one value."""
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
