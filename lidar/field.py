@@ -39,8 +39,6 @@ class FieldVolume(NamedTuple):
 
     volume: Float[Tensor, "batch channels depth height width"]
     """As the encoder or the recurrence gave it."""
-    cells: Float[Tensor, "cells channels"]
-    """The volume with cells as rows; empty in the naive form."""
     table: Float[Tensor, "cells width"]
     """W_f times every cell; empty in the naive form."""
     time_code: Float[Tensor, "batch time_dim"]
@@ -133,16 +131,15 @@ class TemporalField(nn.Module):
             points_m = code.new_zeros(len(volume), 0, 3) if points_m is None else points_m
             index = self.lattice.index(points_m)
         if not self.fast:
-            empty = volume.new_zeros(0, self.in_channels)
+            empty = volume.new_zeros(0, self._first.out_features)
             at_points = interpolate(at_least_float32(volume), index, padding=self.config.padding)
-            return FieldVolume(volume, empty, empty, code, at_points)
+            return FieldVolume(volume, empty, code, at_points)
         rows, weights = corner_rows(index, self._shape(volume), padding=self.config.padding)
-        cells = cell_rows(volume)
         by_feature = self._first.weight[:, 3 + self.time_dim :]
         full = torch.promote_types(volume.dtype, torch.float32)
-        table, at_points = project_and_gather(cells, by_feature, rows, weights.to(full))
+        table, at_points = project_and_gather(volume, by_feature, rows, weights.to(full))
         return FieldVolume(
-            volume, cells, table, code, at_points.view(*points_m.shape[:2], self.in_channels)
+            volume, table, code, at_points.view(*points_m.shape[:2], self.in_channels)
         )
 
     def query(
@@ -169,13 +166,11 @@ class TemporalField(nn.Module):
     ) -> Float[Tensor, "batch points channels"]:
         """f_p, the interpolated features themselves."""
         index = self.lattice.index(points_m)
+        volume = at_least_float32(prepared.volume)
         if not self.fast:
-            volume = at_least_float32(prepared.volume)
             return interpolate(volume, index, padding=self.config.padding)
-        cells = at_least_float32(prepared.cells)
-        shape = self._shape(prepared.volume)
-        rows, weights = corner_rows(index, shape, padding=self.config.padding)
-        gathered = gather_corners(cells, rows, weights.to(cells.dtype))
+        rows, weights = corner_rows(index, self._shape(volume), padding=self.config.padding)
+        gathered = gather_corners(cell_rows(volume), rows, weights.to(volume.dtype))
         return gathered.view(*points_m.shape[:2], self.in_channels)
 
     def intensity(

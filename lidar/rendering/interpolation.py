@@ -148,10 +148,12 @@ def gather_along_rays(
 class _ProjectAndGather(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cells: Tensor, weight: Tensor, rows: Tensor, weights: Tensor, dtype: torch.dtype
+        ctx: Any, volume: Tensor, weight: Tensor, rows: Tensor, weights: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(cells, weight, rows, weights)
+        # The volume is alive anyway; its cells as rows may be a copy, which is not kept.
+        ctx.save_for_backward(volume, weight, rows, weights)
         ctx.dtype = dtype
+        cells = cell_rows(volume)
         table = cells.to(dtype) @ weight.to(dtype).T
         return table.to(weights.dtype), _sum_rows(cells.to(weights.dtype), rows, weights)
 
@@ -160,37 +162,41 @@ class _ProjectAndGather(torch.autograd.Function):
     def backward(
         ctx: Any, grad_table: Tensor, grad_points: Tensor
     ) -> tuple[Tensor, Tensor, None, None, None]:
-        cells, weight, rows, weights = ctx.saved_tensors
+        volume, weight, rows, weights = ctx.saved_tensors
+        batch, channels, *shape = volume.shape
         grad_table = grad_table.to(ctx.dtype)
-        grad_cells = (grad_table @ weight.to(ctx.dtype)).to(cells.dtype)
-        spread = (weights[..., None] * grad_points[:, None]).flatten(0, 1).to(cells.dtype)
+        per_sample = volume.flatten(2).to(ctx.dtype) @ grad_table.view(batch, -1, len(weight))
+        grad_cells = (grad_table @ weight.to(ctx.dtype)).to(volume.dtype)
+        spread = (weights[..., None] * grad_points[:, None]).flatten(0, 1).to(volume.dtype)
         grad_cells.index_add_(0, rows.reshape(-1), spread)
-        grad_weight = (grad_table.T @ cells.to(ctx.dtype)).to(weight.dtype)
-        return grad_cells, grad_weight, None, None, None
+        grad_volume = grad_cells.view(batch, *shape, channels).permute(0, 4, 1, 2, 3)
+        return grad_volume, per_sample.sum(0).T.to(weight.dtype), None, None, None
 
 
 def project_and_gather(
-    cells: Float[Tensor, "rows channels"],
-    weight: Float[Tensor, "width channels"],
+    volume: Float[Tensor, "batch channels depth height width"],
+    weight: Float[Tensor, "outputs channels"],
     rows: Int[Tensor, "points 8"],
     weights: Float[Tensor, "points 8"],
-) -> tuple[Float[Tensor, "rows width"], Float[Tensor, "points channels"]]:
+) -> tuple[Float[Tensor, "cells outputs"], Float[Tensor, "points channels"]]:
     """All cells times a matrix, and the cells' own features at a few points.
 
     One operation, because the few points' gradient is then added into that of the product instead
     of filling a volume of its own. The product follows autocast; both results are full precision.
 
     Args:
-        cells: Cells of the volume as rows.
+        volume: Features.
         weight: Matrix of the first layer.
         rows: Corners of the points.
         weights: Their weights, constants, in full precision.
     """
-    device = cells.device.type
+    device = volume.device.type
     half = torch.is_autocast_enabled(device)
-    dtype = torch.get_autocast_dtype(device) if half else cells.dtype
+    dtype = torch.get_autocast_dtype(device) if half else volume.dtype
     with torch.autocast(device, enabled=False):
-        result: tuple[Tensor, Tensor] = _ProjectAndGather.apply(cells, weight, rows, weights, dtype)
+        result: tuple[Tensor, Tensor] = _ProjectAndGather.apply(  # type: ignore[no-untyped-call]
+            volume, weight, rows, weights, dtype
+        )
     return result
 
 

@@ -79,9 +79,11 @@ def test_gradchecks():
     assert torch.autograd.gradcheck(
         lambda t, line: gather_along_rays(t, line, rows, weights, ranges), (table, lines)
     )
-    assert torch.autograd.gradcheck(
-        lambda t, m: project_and_gather(t, m, rows, weights), (table, matrix)
-    )
+    for layout in (torch.contiguous_format, torch.channels_last_3d):
+        laid_out = volume.detach().to(memory_format=layout).requires_grad_()
+        assert torch.autograd.gradcheck(
+            lambda v, m: project_and_gather(v, m, rows, weights), (laid_out, matrix)
+        )
 
 
 def test_channels_last_cells_are_a_view():
