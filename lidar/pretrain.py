@@ -37,6 +37,7 @@ class PretrainModule(lightning.LightningModule):
         values: dict[str, Any] = {
             **terms,
             **{f"kept_{name}": share for name, share in batch.kept.items()},
+            "copy_last_l1": batch.copy_last_l1_m,
         }
         self.log_dict(
             {f"{part}/{name}": value for name, value in values.items()},

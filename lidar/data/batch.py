@@ -38,6 +38,8 @@ class WindowBatch:
     """Mean share that each filter kept."""
     names: tuple[str, ...]
     """<log>/<sweep> of each window."""
+    copy_last_l1_m: float = float("nan")
+    """Mean of what copying the t0 sweep scores on the rays of the last supervised frame."""
 
     @property
     def batch_size(self) -> int:
@@ -85,5 +87,12 @@ def collate_windows(windows: list[TrainingWindow]) -> WindowBatch:
             key: float(np.mean([window.kept[key] for window in windows if key in window.kept]))
             for key in sorted(kept_keys)
         },
+        copy_last_l1_m=_mean([window.copy_last_l1_m for window in windows]),
         names=tuple(window.name for window in windows),
     )
+
+
+def _mean(values: list[float]) -> float:
+    """Mean of the values that are there, NaN without any."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")

@@ -103,5 +103,7 @@ class TrainingWindow:
     """Key of every later random draw of this sample (render jitter)."""
     kept: dict[str, float] = field(default_factory=dict)
     """Share of points or rays that each filter kept."""
+    copy_last_l1_m: float = float("nan")
+    """What copying the t0 sweep scores on the last supervised frame's rays; NaN without rays."""
     name: str = ""
     """<log>/<sweep number>, for messages."""

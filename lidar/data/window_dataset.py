@@ -18,8 +18,13 @@ from lidar.data.masking import VoxelMask, mask_points
 from lidar.data.ray_selection import RayTargets, select_rays
 from lidar.data.structures import SensorSpec, TrainingWindow
 from lidar.data.windows import Window
+from lidar.geometry.range_view import AngularBins
+from lidar.geometry.ray_cast import cast_rays
 from lidar.geometry.se3 import invert, planar_action, se3
 from lidar.geometry.voxel_grid import VoxelGrid
+
+MONITOR_BINS = AngularBins(0.5, 0.5)
+"""Bins of the copy-last error that is logged beside the training loss."""
 
 
 class WindowDataset(Dataset[TrainingWindow]):
@@ -85,6 +90,7 @@ class WindowDataset(Dataset[TrainingWindow]):
             ray_valid=np.stack([r.valid for r in rays]),
             seed=sample.integer(RENDER),
             kept=kept,
+            copy_last_l1_m=self._copy_last_l1_m(window, rays[-1], poses[supervised[-1]], transform),
             name=window.name,
         )
 
@@ -103,6 +109,26 @@ class WindowDataset(Dataset[TrainingWindow]):
             "input_unmasked": num_seen / num_inside if num_inside else 1.0,
         }
         return features[masked.seen.numpy()], masked.mask, kept
+
+    def _copy_last_l1_m(
+        self,
+        window: Window,
+        rays: RayTargets,
+        t0_SE3_tn: Float64[ndarray, "4 4"],
+        transform: Float64[ndarray, "3 3"],
+    ) -> float:
+        """Error of a z-buffer of the t0 sweep on chosen rays, watched beside the loss."""
+        known = window.log.sweep(window.t0).points[:, :3] @ transform.T
+        if not rays.valid.any() or not len(known):
+            return float("nan")
+        (cast,) = cast_rays(
+            known,
+            rays.origin[rays.valid][0],
+            rays.direction[rays.valid],
+            [MONITOR_BINS],
+            axes=t0_SE3_tn[:3, :3].T,
+        )
+        return float(np.abs(cast - rays.range_m[rays.valid]).mean())
 
     def _future(self, epoch: int, sample: SampleKey, num_horizons: int) -> list[int]:
         """The future frame m of this sample, or none: p(m) proportional to p^(m-1), eq. 13."""

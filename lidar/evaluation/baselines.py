@@ -12,13 +12,13 @@ from lidar.data.evaluation_window import EvaluationWindow
 from lidar.data.ray_selection import outside_ego_box
 from lidar.evaluation.copy_last import (
     Variant,
-    cast_rays,
     constant_velocity_points,
     copy_last_variants,
 )
 from lidar.evaluation.forecast import BoxesOf, ForecastRanges, Predictor, is_error, score
 from lidar.evaluation.protocols import MEAN
 from lidar.geometry.range_view import AngularBins
+from lidar.geometry.ray_cast import cast_rays
 
 
 class CopyLast:

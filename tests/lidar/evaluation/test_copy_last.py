@@ -4,9 +4,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lidar.evaluation.copy_last import cast_rays, constant_velocity_points, copy_last_variants
+from lidar.evaluation.copy_last import constant_velocity_points, copy_last_variants
 from lidar.evaluation.forecast_metrics import ray_metrics
 from lidar.geometry.range_view import AngularBins
+from lidar.geometry.ray_cast import cast_rays
 
 
 def test_variants_are_every_bin_size_and_nearest_for_each_source() -> None:

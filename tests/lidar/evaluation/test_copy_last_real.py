@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidar.evaluation.copy_last import cast_rays, copy_last_variants
+from lidar.evaluation.copy_last import copy_last_variants
 from lidar.evaluation.forecast_metrics import MetricMeans, ray_metrics
+from lidar.geometry.ray_cast import cast_rays
 from lidar.geometry.se3 import invert, transform_points
 
 NON_GROUND_Z_M = -1.73 + 0.3
