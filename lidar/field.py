@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foretell.blocks.mlp import mlp, softplus, softplus_in_place
+from foretell.blocks.mlp import mlp, softplus_mlp, softplus_mlp_naive
 from foretell.blocks.positional import sinusoid
 from lidar.config import FieldConfig
 from lidar.precision import at_least_float32, full_precision
@@ -151,15 +151,11 @@ class TemporalField(nn.Module):
     ) -> tuple[Float[Tensor, "batch rays samples"], Float[Tensor, "batch rays samples geo"]]:
         """Signed distance (in units of scale_m) and geometry feature at p = o + r d."""
         first = self._first_fast if self.fast else self._first_naive
-        act = softplus_in_place if self.fast else softplus
-        # Samples stay one flat axis: writing over a view would make autograd copy every gradient.
-        hidden = act(first(prepared, ray_o, ray_d, ranges_m), BETA)
-        for layer in self.f_geo[1:]:
-            hidden = act(layer(hidden), BETA)
-        geometry = hidden.view(*ranges_m.shape, -1)
-        for layer in self.f_sdf[:-1]:
-            hidden = act(layer(hidden), BETA)
-        return at_least_float32(self.f_sdf[-1](hidden)).view(ranges_m.shape), geometry
+        later = [m for m in (*self.f_geo[1:], *self.f_sdf) if isinstance(m, nn.Linear)]
+        geometry, sdf = (softplus_mlp if self.fast else softplus_mlp_naive)(
+            first(prepared, ray_o, ray_d, ranges_m), later, beta=BETA, tap=len(self.f_geo) - 1
+        )
+        return at_least_float32(sdf).view(ranges_m.shape), geometry.view(*ranges_m.shape, -1)
 
     def features_at(
         self, prepared: FieldVolume, points_m: Float[Tensor, "batch points 3"]
