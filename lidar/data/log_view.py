@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int16, Int64
@@ -21,6 +21,16 @@ NEAR_EGO_M = 1.0
 
 class LabelAccessError(RuntimeError):
     """Code that must not see labels asked for them."""
+
+
+class _Seen(NamedTuple):
+    """A sweep and which of its returns are not the carrier."""
+
+    points: Float32[ndarray, "all columns"]
+    rows: Int64[ndarray, " points"]
+    """Rows of `points` to keep."""
+    ring: Int16[ndarray, " points"] | None
+    """Rings of the kept returns."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +150,14 @@ class LogView:
             if i - n * stride >= earliest:
                 available = i - n * stride
             sources.append(available)
-        loaded = {source: self._in_frame_of(i, source) for source in dict.fromkeys(sources)}
-        joined = np.concatenate([loaded[source][0] for source in sources])
-        rings = [loaded[source][1] for source in sources]
+        seen = {source: self._without_own_car(source) for source in dict.fromkeys(sources)}
+        counts = [len(seen[source].rows) for source in sources]
+        width = len(self.point_columns) + 1
+        joined: Float32[ndarray, "points columns"] = np.empty((sum(counts), width), np.float32)
+        parts = np.split(joined, np.cumsum(counts)[:-1])
+        for source, part in zip(sources, parts, strict=True):
+            self._move(seen[source], source, i, out=part)
+        rings = [seen[source].ring for source in sources]
         return Sweep(
             points=joined,
             columns=(*self.point_columns, "dt"),
@@ -178,27 +193,29 @@ class LogView:
             num_points=np.array(self.arrays["box_num_points"][first:last]),
         )
 
-    def _in_frame_of(
-        self, i: int, source: int
-    ) -> tuple[Float32[ndarray, "points columns"], Int16[ndarray, " points"] | None]:
-        sweep = self.sweep(source)
-        own, ring = sweep.points, sweep.ring
-        near = (np.abs(own[:, 0]) < NEAR_EGO_M) & (np.abs(own[:, 1]) < NEAR_EGO_M)
-        if near.any():
-            own, ring = own.compress(~near, 0), None if ring is None else ring[~near]
-        # One product with a small matrix moves x y z, keeps the other columns and adds dt. float32
-        # is enough once the relative pose is formed.
+    def _without_own_car(self, i: int) -> "_Seen":
+        sweep = self.sweep(i)
+        points, ring = sweep.points, sweep.ring
+        near = (np.abs(points[:, 0]) < NEAR_EGO_M) & (np.abs(points[:, 1]) < NEAR_EGO_M)
+        rows = np.flatnonzero(~near)
+        return _Seen(points, rows, None if ring is None else ring.take(rows))
+
+    def _move(
+        self, seen: "_Seen", source: int, i: int, *, out: Float32[ndarray, "points columns"]
+    ) -> None:
+        """Write what sweep `source` saw in the frame of sweep `i`, and its dt."""
         ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[source]
         if source == i:
             ref_SE3_source = np.eye(4)
-        matrix = np.eye(own.shape[1], own.shape[1] + 1)
+        # float32 is enough once the relative pose is formed. One product turns x y z, keeps the
+        # other columns and makes room for dt; in this order no pass copies strided rows.
+        num_columns = seen.points.shape[1]
+        matrix = np.eye(num_columns, num_columns + 1, dtype=np.float32)
         matrix[:3, :3] = ref_SE3_source[:3, :3].T
-        constant = np.zeros(own.shape[1] + 1)
-        constant[:3] = ref_SE3_source[:3, 3]
-        constant[-1] = 1e-9 * float(self.timestamps_ns[i] - self.timestamps_ns[source])
-        points = own @ matrix.astype(np.float32)
-        points += constant.astype(np.float32)
-        return points, ring
+        np.take(seen.points @ matrix, seen.rows, axis=0, out=out, mode="clip")
+        for axis in range(3):
+            out[:, axis] += np.float32(ref_SE3_source[axis, 3])
+        out[:, -1] = 1e-9 * float(self.timestamps_ns[i] - self.timestamps_ns[source])
 
     def _rotated(self, points: Float32[ndarray, "points columns"]) -> Any:
         if np.array_equal(self.points_R_delivered, np.eye(3)):
