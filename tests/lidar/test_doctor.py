@@ -19,7 +19,7 @@ def test_a_tiny_step_is_quick_and_leaves_the_generator_alone():
 
 def test_a_loss_that_is_not_finite_is_told(monkeypatch):
     broken = doctor.made_up_batch()
-    broken.points.fill_(torch.nan)
+    broken.ray_i.fill_(torch.inf)
     monkeypatch.setattr(doctor, "made_up_batch", lambda: broken)
     with pytest.raises(ArithmeticError, match="not finite"):
         doctor.tiny_step()
