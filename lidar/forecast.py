@@ -30,6 +30,9 @@ from lidar.trend import Trend
 
 _log = logging.getLogger(__name__)
 
+TABLE_WIDTH = 140
+"""Characters: names and numbers must not be cut where the output is a file or a pipe."""
+
 
 @dataclass(frozen=True)
 class Scoring:
@@ -203,7 +206,7 @@ def show(scoring: Scoring, metrics: Mapping[str, float]) -> None:
         trained_horizons_s=scoring.trained_horizons_s or scoring.horizons_s,
         protocol_titles={protocol.name: protocol.title for protocol in protocols},
     )
-    console = Console()
+    console = Console(width=TABLE_WIDTH)
     labels = ", ".join(horizon_label(horizon) for horizon in scoring.horizons_s)
     _log.info("%d windows at %s", len(scoring.windows), labels)
     with console.capture() as capture:

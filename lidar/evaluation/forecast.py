@@ -146,14 +146,17 @@ def is_error(name: str) -> bool:
 
 
 def chosen_copy_last(metrics: Mapping[str, float], chosen: Mapping[str, str]) -> dict[str, float]:
-    """The row `copy_last`: for every metric the variant chosen for it on training windows."""
+    """The row `copy_last`: for every metric the variant chosen for it on training windows.
+
+    A metric of a published protocol that was not scored then, such as `l1_4docc_m`, follows the
+    metric of the same name without `4docc`, any other one follows `l1_m`.
+    """
     row: dict[str, float] = {}
     for key, value in metrics.items():
         *prefix, who, rays, horizon, name = key.split("/")
         # Counts of frames are the same for every variant: the rays are.
-        metric = (
-            name.removesuffix("_skipped") if is_error(name.removesuffix("_skipped")) else "l1_m"
-        )
-        if who == chosen.get(metric):
+        error = name.removesuffix("_skipped")
+        candidates = (error, error.replace("_4docc", ""), "l1_m")
+        if who == next((chosen[metric] for metric in candidates if metric in chosen), None):
             row["/".join([*prefix, "copy_last", rays, horizon, name])] = value
     return row
