@@ -12,6 +12,7 @@ from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
 from lidar.config import PretrainConfig, num_epochs, trend_config
 from lidar.data.batch import WindowBatch
+from lidar.objectives.range_rendering import RangeRendering
 from lidar.trend import Trend
 
 
@@ -22,6 +23,8 @@ class PretrainModule(lightning.LightningModule):
         super().__init__()
         self.config = config
         self.model = model
+        for module in unused_modules(model):
+            module.requires_grad_(False)
 
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Loss of one batch."""
@@ -73,6 +76,16 @@ class PretrainModule(lightning.LightningModule):
         stages = self.config.curriculum.stages
         ends = [sum(epochs for _, epochs in stages[: n + 1]) for n in range(len(stages) - 1)]
         return [round(total * end / num_epochs(self.config.curriculum)) for end in ends]
+
+
+def unused_modules(model: Trend) -> list[nn.Module]:
+    """What no loss reaches; distributed training would wait for its gradients."""
+    unused: list[nn.Module] = []
+    if model.config.volume.source == "x_conv4":
+        unused.append(model.encoder.conv_out)
+    if not model.config.loss.intensity and isinstance(model.decoder, RangeRendering):
+        unused += [model.decoder.field.f_dir, model.decoder.field.f_int]
+    return unused
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
