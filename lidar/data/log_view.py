@@ -123,10 +123,9 @@ class LogView:
             UserError: The file is missing or damaged.
         """
         self._check(i)
-        path = self.root / self.arrays["file"][self.first + i].decode()
-        points, ring = read_sweep_file(self.kind, path, self.point_columns)
+        points, ring = self._read(i)
         return Sweep(
-            points=self._rotated(points),
+            points=points,
             columns=self.point_columns,
             timestamp_ns=int(self.timestamps_ns[i]),
             global_SE3_lidar=self.global_SE3_lidar[i],
@@ -145,19 +144,32 @@ class LogView:
             stride: Take every n-th earlier sweep.
             earliest: No sweep before this one is used (the start of the uninterrupted stretch).
         """
+        self._check(i)
         available, sources = i, []
         for n in range(num_sweeps):
             if i - n * stride >= earliest:
                 available = i - n * stride
             sources.append(available)
-        seen = {source: self._without_own_car(source) for source in dict.fromkeys(sources)}
-        counts = [len(seen[source].rows) for source in sources]
-        width = len(self.point_columns) + 1
-        joined: Float32[ndarray, "points columns"] = np.empty((sum(counts), width), np.float32)
-        parts = np.split(joined, np.cumsum(counts)[:-1])
-        for source, part in zip(sources, parts, strict=True):
-            self._move(seen[source], source, i, out=part)
-        rings = [seen[source].ring for source in sources]
+        width, end = len(self.point_columns) + 1, 0
+        joined: Float32[ndarray, "points columns"] = np.empty((0, width), np.float32)
+        rings, seen = [], self._without_own_car(i)
+        ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[sources]
+        ref_SE3_source[np.equal(sources, i)] = np.eye(4)
+        dt_s = 1e-9 * (self.timestamps_ns[i] - self.timestamps_ns[sources])
+        for n, source in enumerate(sources):
+            if n and source != sources[n - 1]:
+                seen = self._without_own_car(source)
+            start, end = end, end + len(seen.rows)
+            if end > len(joined):
+                # Room for the rest at once: fresh memory costs more than the arithmetic, and
+                # what stays unwritten costs nothing.
+                room = len(seen.points) * (num_sweeps - n)
+                grown = np.empty((start + room, width), np.float32)
+                grown[:start] = joined[:start]
+                joined = grown
+            _move(seen, ref_SE3_source[n], float(dt_s[n]), out=joined[start:end])
+            rings.append(seen.ring)
+        joined = joined[:end]
         return Sweep(
             points=joined,
             columns=(*self.point_columns, "dt"),
@@ -194,28 +206,17 @@ class LogView:
         )
 
     def _without_own_car(self, i: int) -> "_Seen":
-        sweep = self.sweep(i)
-        points, ring = sweep.points, sweep.ring
+        points, ring = self._read(i)
         near = (np.abs(points[:, 0]) < NEAR_EGO_M) & (np.abs(points[:, 1]) < NEAR_EGO_M)
         rows = np.flatnonzero(~near)
         return _Seen(points, rows, None if ring is None else ring.take(rows))
 
-    def _move(
-        self, seen: "_Seen", source: int, i: int, *, out: Float32[ndarray, "points columns"]
-    ) -> None:
-        """Write what sweep `source` saw in the frame of sweep `i`, and its dt."""
-        ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[source]
-        if source == i:
-            ref_SE3_source = np.eye(4)
-        # float32 is enough once the relative pose is formed. One product turns x y z, keeps the
-        # other columns and makes room for dt; in this order no pass copies strided rows.
-        num_columns = seen.points.shape[1]
-        matrix = np.eye(num_columns, num_columns + 1, dtype=np.float32)
-        matrix[:3, :3] = ref_SE3_source[:3, :3].T
-        np.take(seen.points @ matrix, seen.rows, axis=0, out=out, mode="clip")
-        for axis in range(3):
-            out[:, axis] += np.float32(ref_SE3_source[axis, 3])
-        out[:, -1] = 1e-9 * float(self.timestamps_ns[i] - self.timestamps_ns[source])
+    def _read(
+        self, i: int
+    ) -> tuple[Float32[ndarray, "points columns"], Int16[ndarray, " points"] | None]:
+        path = self.root / self.arrays["file"][self.first + i].decode()
+        points, ring = read_sweep_file(self.kind, path, self.point_columns)
+        return self._rotated(points), ring
 
     def _rotated(self, points: Float32[ndarray, "points columns"]) -> Any:
         if np.array_equal(self.points_R_delivered, np.eye(3)):
@@ -230,3 +231,24 @@ class LogView:
     def _check(self, i: int) -> None:
         if not 0 <= i < len(self):
             raise IndexError(f"log {self.name!r} has sweeps 0..{len(self) - 1}, got {i}")
+
+
+def _move(
+    seen: _Seen,
+    ref_SE3_source: Float64[ndarray, "4 4"],
+    dt_s: float,
+    *,
+    out: Float32[ndarray, "points columns"],
+) -> None:
+    """Write a sweep's returns in the reference frame, and their dt.
+
+    float32 is enough once the relative pose is formed. One product turns x y z, keeps the other
+    columns and makes room for dt; in this order no pass copies strided rows.
+    """
+    num_columns = seen.points.shape[1]
+    matrix = np.eye(num_columns, num_columns + 1, dtype=np.float32)
+    matrix[:3, :3] = ref_SE3_source[:3, :3].T
+    np.take(seen.points @ matrix, seen.rows, axis=0, out=out, mode="clip")
+    for axis in range(3):
+        out[:, axis] += np.float32(ref_SE3_source[axis, 3])
+    out[:, -1] = dt_s
