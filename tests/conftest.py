@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+# Two torch threads on two busy cores spin: minutes instead of seconds. Read when torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 install_import_hook(["foretell", "lidar", "graphs", "forecasting"], "beartype.beartype")
 
 
