@@ -12,6 +12,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from foretell.errors import UserError
+from foretell.history import HistoryLogger
 from foretell.run import atomic_path
 
 
@@ -74,11 +75,16 @@ class Checkpoints(Checkpoint):
         # Between optimiser steps gradients are being accumulated, which no checkpoint holds.
         if trainer.global_step == self._saved_step or trainer.fit_loop._should_accumulate():
             return
+        names = []
         if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
-            self._save(trainer, f"step_{trainer.global_step:08d}.ckpt")
+            names.append(f"step_{trainer.global_step:08d}.ckpt")
         late = time.monotonic() - self._saved_at > self.seconds
         if _any_process(trainer, late or trainer.received_sigterm):
-            self._save(trainer, "last.ckpt")
+            names.append("last.ckpt")
+        if names:
+            _log_step(trainer)
+        for name in names:
+            self._save(trainer, name)
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._save(trainer, "last.ckpt")
@@ -122,6 +128,23 @@ class SeededBatches(Callback):
         torch.manual_seed(int(words[0]))
         np.random.seed(int(words[1]))
         random.seed(int(words[1]))
+
+
+def _log_step(trainer: lightning.Trainer) -> None:
+    """Write the step's row of metrics.csv before its checkpoint.
+
+    Lightning would write it afterwards, and a kill in between would lose it for good.
+    """
+    connector = trainer._logger_connector
+    if not connector.should_update_logs:
+        return
+    row = {"epoch": float(trainer.current_epoch)}
+    row |= {name: float(value) for name, value in connector.metrics["log"].items()}
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped
+    for logger in trainer.loggers:
+        if isinstance(logger, HistoryLogger):
+            logger.log_metrics(row, step)
+            logger.save()
 
 
 def _on_cpu(storage: Any, location: str) -> Any:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import nn
 from torch.utils.data import Dataset
 
+from foretell.checkpoints import Checkpoints
 from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
 from foretell.history import read_history
@@ -102,6 +103,23 @@ def test_resume_after_a_kill_repeats_the_unbroken_run(tmp_path, unbroken, stop_a
     assert len(want) == 3 * BATCHES
     for name, value in module.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], value), name
+
+
+def test_a_kill_right_after_a_checkpoint_loses_no_row(tmp_path, unbroken, monkeypatch):
+    save = Checkpoints._save
+
+    def save_and_die(self, trainer, name):
+        save(self, trainer, name)
+        if trainer.global_step == 3:
+            raise RuntimeError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_save", save_and_die)
+        with pytest.raises(RuntimeError, match="killed"):
+            train(tmp_path)
+    assert losses(tmp_path) == unbroken[1][:3]
+    train(tmp_path, resume="auto")
+    assert losses(tmp_path) == unbroken[1]
 
 
 def test_resume_where_gradients_are_accumulated(tmp_path):
