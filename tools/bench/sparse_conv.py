@@ -6,88 +6,77 @@
 clouds run. `--spconv` is a folder made by
 `pip install --no-deps --target FOLDER spconv cumm pccm ccimport pybind11 fire portalocker lark`.
 spconv's CPU backward calls torch.cuda.current_stream although it does not use it; a stub stands in
-here, so that it can be timed at all. Ratios (ours / peer) are of medians; spread is the
-interquartile range. Only ratios of one run mean anything on a shared machine. Dense conv3d runs on
-the small grid at the smallest width.
+here, so that it can be timed at all. Ratios are peer / ours turn by turn, CPU time; above 1 ours is
+faster. Only ratios of one run mean anything on a shared machine. Dense conv3d runs on the small
+grid at the smallest width.
 """
 
-import argparse
 import os
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
+import timing
 
-from lidar.geometry.voxel_grid import VoxelGrid, voxelise_mean
-from lidar.sparse.kernel_map import submanifold_map
-from lidar.sparse.layers import SubMConv3d
-from lidar.sparse.sites import Sites
-from lidar.sparse.tensor import SparseTensor
+timing.one_thread()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from lidar.geometry.voxel_grid import VoxelGrid, voxelise_mean  # noqa: E402
+from lidar.sparse.kernel_map import submanifold_map  # noqa: E402
+from lidar.sparse.layers import SubMConv3d  # noqa: E402
+from lidar.sparse.sites import Sites  # noqa: E402
+from lidar.sparse.tensor import SparseTensor  # noqa: E402
 
 DENSE_CELLS = 1_000_000
 """Largest grid that dense conv3d is given."""
 
-Clock = Callable[[], float]
-CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
-"""CPU time of the process leaves out what other processes took."""
-
-Step = Callable[[Clock], float]
-"""Runs once and returns seconds."""
+Step = Callable[[], timing.Seconds]
+"""Runs once and says how long that took."""
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = timing.parser(__doc__)
     parser.add_argument("--data", default=os.environ.get("FORETELL_TEST_DATA"))
     parser.add_argument("--spconv", help="folder with spconv and cumm")
     parser.add_argument("--channels", type=int, nargs="+", default=[16, 32, 64])
     parser.add_argument("--repeats", type=int, default=21)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: busy machines")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     spconv = _import_spconv(args.spconv)
-    version = spconv.__version__ if spconv else "not given"
-    clock = CLOCKS[args.clock]
-    print(
-        f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), spconv {version}, "
-        f"{args.clock} time, {args.repeats} turns"
-    )
-    print("3x3x3 submanifold convolution, ms: median (interquartile range); ratio = ours / peer")
+    timing.print_versions("torch", "numpy")
+    print(f"spconv {spconv.__version__ if spconv else 'not given'}, {args.repeats} turns")
+    print("3x3x3 submanifold convolution, cpu ms: median [quartiles]; ratio = peer / ours")
     for name, coords, shape in _clouds(args.data):
         sites = Sites(coords, shape, 1)
         pairs = len(submanifold_map(sites, (3, 3, 3)).in_rows) / len(coords)
         print(f"\n{name}: {len(coords)} voxels, {pairs:.1f} pairs per voxel, grid {shape}")
         dense = shape[0] * shape[1] * shape[2] <= DENSE_CELLS
-        _report("kernel map", _map_steps(coords, shape, spconv), args.repeats, clock)
+        _report("kernel map", _map_steps(coords, shape, spconv), args.repeats)
         for channels in args.channels:
             forward, backward = _conv_steps(
                 coords, shape, channels, spconv, dense and channels == min(args.channels)
             )
-            _report(f"C={channels} forward", forward, args.repeats, clock)
-            _report(f"C={channels} backward", backward, args.repeats, clock)
+            _report(f"C={channels} forward", forward, args.repeats)
+            _report(f"C={channels} backward", backward, args.repeats)
 
 
-def _report(label: str, steps: dict[str, Step], repeats: int, clock: Clock) -> None:
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(repeats + 1):
-        for name, step in steps.items():
-            elapsed = step(clock)
-            if turn:  # the first turn warms up
-                seconds[name].append(elapsed)
-    medians = {name: statistics.median(values) * 1e3 for name, values in seconds.items()}
+def _report(label: str, steps: dict[str, Step], repeats: int) -> None:
+    taken = {
+        name: [seconds.cpu for seconds in runs]
+        for name, runs in timing.take_turns(steps, repeats).items()
+    }
     cells = []
-    for name, values in seconds.items():
-        low, _, high = statistics.quantiles(values, n=4)
-        ratio = "" if name == "ours" else f" ratio {medians['ours'] / medians[name]:.2f}"
-        cells.append(f"{name} {medians[name]:7.2f} ({(high - low) * 1e3:.2f}){ratio}")
+    for name, seconds in taken.items():
+        cells.append(f"{name} {timing.show(seconds, scale=1e3, digits=2)}")
+        if name != "ours":
+            ratios = [peer / own for peer, own in zip(seconds, taken["ours"], strict=True)]
+            cells[-1] += f" ratio {timing.show(ratios, digits=2)}"
     print(f"  {label:15s} " + " | ".join(cells), flush=True)
 
 
@@ -135,6 +124,10 @@ def _conv_steps(
             lambda: torch.nn.functional.conv3d(volume, kernel, padding=1),
             [volume, kernel],
         )
+        at_sites = (
+            runs["conv3d"][0]().detach()[0].permute(1, 2, 3, 0)[tuple(coords[:, 1:].long().T)]
+        )
+        torch.testing.assert_close(at_sites, layer(ours).feats.detach(), rtol=1e-4, atol=1e-4)
     _check(runs)
     return (
         {name: _timed(run) for name, (run, _) in runs.items()},
@@ -157,21 +150,14 @@ def _check(runs: dict[str, tuple[Callable[[], Tensor], list[Tensor]]]) -> None:
 
 
 def _timed(run: Callable[[], Any]) -> Step:
-    def step(clock: Clock) -> float:
-        start = clock()
-        run()
-        return clock() - start
-
-    return step
+    return lambda: timing.timed(run)
 
 
 def _backward_step(run: Callable[[], Tensor], leaves: list[Tensor]) -> Step:
-    def step(clock: Clock) -> float:
+    def step() -> timing.Seconds:
         out = run()
         grad = torch.ones_like(out)
-        start = clock()
-        torch.autograd.grad(out, leaves, grad)
-        return clock() - start
+        return timing.timed(lambda: torch.autograd.grad(out, leaves, grad))
 
     return step
 
@@ -194,7 +180,7 @@ def _clouds(data: str | None) -> list[tuple[str, Tensor, tuple[int, int, int]]]:
     sweeps = sorted(Path(data).rglob("*.pcd.bin"), key=lambda p: -p.stat().st_size) if data else []
     if sweeps:
         xyz = np.fromfile(sweeps[0], np.float32).reshape(-1, 5)[:, :3]
-        shifted = [xyz + np.float32([0.13 * i, 0.62 * i, 0.0]) for i in range(10)]
+        shifted = [xyz + np.array([0.13 * i, 0.62 * i, 0.0], np.float32) for i in range(10)]
         box = [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
         clouds += [
             ("nuScenes sweep", xyz, box),
@@ -223,7 +209,8 @@ def _streets(num_points: int, extent_m: float) -> np.ndarray:
     height = rng.uniform(-1.8, 3.0, num_points - half)
     walls = np.stack([along, side, height], 1)
     walls[::2, :2] = walls[::2, 1::-1]
-    return np.concatenate([ground, walls]).astype(np.float32)
+    streets: np.ndarray = np.concatenate([ground, walls]).astype(np.float32)
+    return streets
 
 
 def _import_spconv(folder: str | None) -> Any:

@@ -30,6 +30,10 @@ class Seconds:
     cpu: float
     wall: float
 
+    def __truediv__(self, count: int) -> "Seconds":
+        """Each of `count` equal parts."""
+        return Seconds(self.cpu / count, self.wall / count)
+
 
 @dataclass
 class Memory:

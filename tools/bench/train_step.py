@@ -10,6 +10,7 @@ together. `--data` is a folder for the drive, written when absent.
 """
 
 import dataclasses
+import functools
 import json
 import statistics
 import tempfile
@@ -74,7 +75,12 @@ def main() -> None:
 
 def _print_row(setting: Setting, data: Path, turns: int) -> None:
     run = timing.in_fresh_process(
-        __file__, json.dumps(dataclasses.asdict(setting)), "--data", str(data), "--turns", str(turns)
+        __file__,
+        json.dumps(dataclasses.asdict(setting)),
+        "--data",
+        str(data),
+        "--turns",
+        str(turns),
     )
     totals = [sum(step.values()) for step in run["parts"]]
     medians = {part: statistics.median(step[part] for step in run["parts"]) for part in PARTS}
@@ -126,7 +132,8 @@ def measure(setting: Setting, data: Path, turns: int) -> dict[str, Any]:
         batch = step(0)
     taken, wall = [], []
     for turn in range(1, turns + 1):
-        wall.append(timing.timed(lambda index=turn % len(windows): step(index)).wall)
+        seconds = timing.timed(functools.partial(step, turn % len(windows)))
+        wall.append(seconds.wall)
         taken.append(parts.seconds)
     coords, _ = voxelise_mean(batch.points, batch.point_batch, model.grid)
     return {
