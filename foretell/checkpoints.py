@@ -95,6 +95,24 @@ class Checkpoints(Checkpoint):
             self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
 
 
+def check_architecture(module: lightning.LightningModule, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint of another model; for `LightningModule.on_load_checkpoint`.
+
+    Raises:
+        UserError: Naming the first weight that differs.
+    """
+    stored, own = checkpoint["state_dict"], module.state_dict()
+    for name in sorted(stored.keys() | own.keys()):
+        theirs, ours = (
+            list(state[name].shape) if name in state else "missing" for state in (stored, own)
+        )
+        if theirs != ours:
+            raise UserError(
+                f"checkpoint {module.trainer.ckpt_path} is of another architecture: {name} is "
+                f"{theirs} there and {ours} here; resume with the config.yaml of its run"
+            )
+
+
 class LoaderPosition(Callback):
     """Gives the loaders the position that the checkpoint holds, before the first batch.
 

@@ -8,6 +8,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from foretell.checkpoints import check_architecture
 from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
 from lidar.config import PretrainConfig, num_epochs, trend_config
@@ -35,6 +36,10 @@ class PretrainModule(lightning.LightningModule):
     def validation_step(self, batch: WindowBatch, batch_index: int) -> None:
         """The same terms on windows that are not trained on."""
         self._log("val", self.model.losses(batch).terms, batch)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse another architecture before anything is loaded."""
+        check_architecture(self, checkpoint)
 
     def _log(self, part: str, terms: dict[str, Tensor], batch: WindowBatch) -> None:
         values: dict[str, Any] = {
