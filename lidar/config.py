@@ -347,7 +347,7 @@ class TrendConfig:
     )
     """Input columns in order."""
     horizons_s: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0])
-    """Trained horizons in seconds."""
+    """Horizons in seconds, one step of the recurrence each."""
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
     volume: VolumeConfig = dataclasses.field(default_factory=VolumeConfig)
     rec: RecConfig = dataclasses.field(default_factory=RecConfig)
@@ -385,6 +385,20 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.mask.ratio < 1:
             raise ValueError(f"mask.ratio must lie in [0, 1), got {self.mask.ratio}")
+        if self.rays.only_masked and self.mask.type == "none":
+            raise ValueError("rays.only_masked leaves no ray with mask.type none: change one")
+        if self.rays.n < 1 or self.render.n_uniform < 2 or self.render.n_importance < 0:
+            raise ValueError(
+                "rays.n must be at least 1, render.n_uniform 2 and render.n_importance 0, got "
+                f"{self.rays.n}, {self.render.n_uniform} and {self.render.n_importance}"
+            )
+        if not 0 <= self.curriculum.p <= 1:
+            raise ValueError(f"curriculum.p must lie in [0, 1], got {self.curriculum.p}")
+        if self.rec.action == "shuffled" and self.data.batch_size < 2:
+            raise ValueError(
+                "rec.action shuffled takes the action of another window of the batch: "
+                f"data.batch_size must be at least 2, got {self.data.batch_size}"
+            )
         if len(self.loss.weights) != 3:
             raise ValueError(
                 "loss.weights needs three numbers (range, surface, intensity), "
@@ -449,6 +463,16 @@ def trained_horizon(config: CurriculumConfig, epoch: int, num_horizons: int) -> 
             reached = furthest
             break
     return min(reached, config.max_horizon, num_horizons)
+
+
+def trained_horizons_s(config: PretrainConfig) -> list[float]:
+    """Seconds after t0 that some epoch of a run supervises; at least the first horizon."""
+    horizons_s = forecast_horizons_s(config)
+    epochs = config.trainer.max_epochs
+    if epochs is None or epochs < 0:
+        epochs = num_epochs(config.curriculum)
+    reached = [trained_horizon(config.curriculum, n, len(horizons_s)) for n in range(epochs)]
+    return horizons_s[: max([1, *reached])]
 
 
 def num_epochs(config: CurriculumConfig) -> int:
@@ -540,8 +564,9 @@ class ForecastStudyConfig:
     forecast: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Dotted keys of the forecast configuration."""
     metrics: list[str] = dataclasses.field(default_factory=list)
-    """Names of the metrics.json of `foretell lidar forecast` that become columns; `*` stands for
-    one part of a name."""
+    """Names of the metrics.json of `foretell lidar forecast` that become columns."""
+    reference: str = ""
+    """Variant that the others are judged against besides copy-last."""
     csv: str = ""
     """File the rows are appended to."""
     jobs: int = 1

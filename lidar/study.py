@@ -7,7 +7,6 @@ an interrupted one goes on from its checkpoint. Each row is scored once, on `dat
 import hashlib
 import json
 import logging
-import statistics
 import subprocess
 import time
 from functools import partial
@@ -20,6 +19,7 @@ from foretell.errors import UserError
 from foretell.run import RunDirectory, atomic_write
 from foretell.study import Cell, CommandWork, Row, Study, run_command
 from lidar.config import ForecastStudyConfig
+from lidar.study_summary import summary
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def run(config: ForecastStudyConfig, options: RunOptions) -> None:
     columns = (*config.metrics, "windows", "train_seconds", "score_seconds", "commit")
     study = Study(path, columns, jobs=config.jobs, threads=1)
     finished = study.run(rows, smoke=config.smoke)
-    text = summary(finished, config.metrics)
+    text = summary(finished, config.metrics, reference=config.reference)
     atomic_write(path.with_suffix(".md"), text)
     _log.info("%s", text)
 
@@ -145,25 +145,3 @@ def commit() -> str:
     command = ["git", "-C", str(root), "rev-parse", "--short=10", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip() or f"installed {foretell.__version__}"
-
-
-def summary(rows: list[dict[str, str]], metrics: list[str]) -> str:
-    """Markdown: mean and sample standard deviation over seeds of every variant and fold."""
-    groups: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in rows:
-        groups.setdefault((row["variant"], row["fold"]), []).append(row)
-    head = ["variant", "fold", "n", *(name.removeprefix("forecast/") for name in metrics)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for (variant, fold), members in groups.items():
-        cells = [spread([float(row[name]) for row in members if row[name]]) for name in metrics]
-        lines.append("| " + " | ".join([variant, fold, str(len(members)), *cells]) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def spread(values: list[float]) -> str:
-    """`mean ± standard deviation`, the mean alone of one value."""
-    if not values:
-        return ""
-    if len(values) == 1:
-        return f"{values[0]:.3f}"
-    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"

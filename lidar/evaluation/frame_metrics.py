@@ -17,7 +17,7 @@ from lidar.evaluation.ray_groups import (
     ray_groups,
 )
 
-CLOUD_GROUPS = ("all", "nonground")
+CLOUD_GROUPS = ("all", "nonground", "moving")
 """Groups whose rays make up a cloud that CD and NFCD are computed on."""
 
 

@@ -1,14 +1,14 @@
 """When a gain on moving points counts.
 
-Blur can win on moving points, therefore all of these must hold against `copy_last` of the same
-windows, over runs of the same configuration with different seeds:
+Blur can win on moving points, therefore all of these must hold against a rival on the same windows,
+over runs of one configuration with different seeds. With d = ours - rival's and s the sample
+standard deviation of d over the seeds:
 
-- moving: mean `l1_m` on moving rays is lower than copy-last's;
-- static and all rays: mean `l1_m` and `l1_median_m` are not higher than copy-last's by more than
-  the spread (standard deviation over seeds);
-- cloud: mean `nfcd_m2` on all rays is lower than copy-last's.
+- moving rays: `l1_m` and `nfcd_m2` are lower, outside the spread: mean d < -s;
+- static and all rays: `l1_m` and `l1_median_m` are not worse beyond the spread: mean d <= s.
 
-A model that is worse than copy-last on moving points has learnt no motion.
+The rival is copy-last, or another model such as one trained on the current frame alone. A model
+that is worse than copy-last on moving points has learnt no motion.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,28 +16,37 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lidar.evaluation.protocols import MEAN
+CONDITIONS = {
+    "moving/l1_m": True,
+    "moving/nfcd_m2": True,
+    "static/l1_m": False,
+    "static/l1_median_m": False,
+    "all/l1_m": False,
+    "all/l1_median_m": False,
+}
+"""<rays>/<metric> -> whether it must be better, or merely not worse."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One metric of a model against copy-last's, over seeds."""
+    """One metric against the rival's, paired by seed."""
 
     slice: str
     """Such as `static/l1_m`."""
-    model_mean: float
-    model_std: float
-    """Standard deviation over seeds (n - 1)."""
-    copy_last_mean: float
+    ours: float
+    """Mean over seeds."""
+    rival: float
+    """Mean over seeds."""
+    spread: float
+    """Sample standard deviation of the difference over seeds."""
     must_improve: bool
-    """Lower than copy-last, or merely not worse beyond the spread."""
+    """Better outside the spread, or merely not worse beyond it."""
 
     @property
     def holds(self) -> bool:
         """Whether the condition is met."""
-        if self.must_improve:
-            return self.model_mean < self.copy_last_mean
-        return self.model_mean <= self.copy_last_mean + self.model_std
+        difference = self.ours - self.rival
+        return difference < -self.spread if self.must_improve else difference <= self.spread
 
 
 @dataclass(frozen=True)
@@ -54,50 +63,52 @@ class MovingGain:
 
 
 def moving_gain(
-    runs: Sequence[Mapping[str, float]], *, who: str = "model", horizon: str = MEAN
+    runs: Sequence[Mapping[str, float]],
+    rival_runs: Sequence[Mapping[str, float]],
+    *,
+    horizon: str,
+    who: str = "model",
+    rival: str = "copy_last",
 ) -> MovingGain:
     """Judge a model by the metrics of several seeds.
 
     Args:
         runs: Flat metrics of `lidar.evaluation.forecast.score`, one per seed.
-        who: The judged forecast.
+        rival_runs: Those in which the rival is found, in the same order of seeds; the same runs
+            when the rival is a baseline.
         horizon: A horizon's label, or `mean`.
+        who: The judged forecast.
+        rival: What it is judged against, in `rival_runs`.
 
     Raises:
-        ValueError: Fewer than two seeds, or a needed metric is missing.
+        ValueError: Fewer than two seeds, unequal numbers, or a needed metric is missing.
     """
-    if len(runs) < 2:
-        raise ValueError(f"the spread over seeds needs at least 2 runs, got {len(runs)}")
-    conditions = {
-        "moving/l1_m": True,
-        "static/l1_m": False,
-        "static/l1_median_m": False,
-        "all/l1_m": False,
-        "all/l1_median_m": False,
-        "all/nfcd_m2": True,
-    }
-    comparisons = []
-    for where, must_improve in conditions.items():
-        rays, metric = where.split("/")
-        model, copy_last = (
-            [_value(run, f"forecast/{name}/{rays}/{horizon}/{metric}") for run in runs]
-            for name in (who, "copy_last")
+    if len(runs) < 2 or len(runs) != len(rival_runs):
+        raise ValueError(
+            "the spread over seeds needs at least 2 runs on either side, as many on both, "
+            f"got {len(runs)} and {len(rival_runs)}"
         )
+    comparisons = []
+    for where, must_improve in CONDITIONS.items():
+        rays, metric = where.split("/")
+        ours = _values(runs, f"forecast/{who}/{rays}/{horizon}/{metric}")
+        theirs = _values(rival_runs, f"forecast/{rival}/{rays}/{horizon}/{metric}")
+        difference = [a - b for a, b in zip(ours, theirs, strict=True)]
         comparisons.append(
             Comparison(
                 slice=where,
-                model_mean=float(np.mean(model)),
-                model_std=float(np.std(model, ddof=1)),
-                copy_last_mean=float(np.mean(copy_last)),
+                ours=float(np.mean(ours)),
+                rival=float(np.mean(theirs)),
+                spread=float(np.std(difference, ddof=1)),
                 must_improve=must_improve,
             )
         )
     return MovingGain(tuple(comparisons), len(runs))
 
 
-def _value(run: Mapping[str, float], key: str) -> float:
-    if key not in run:
+def _values(runs: Sequence[Mapping[str, float]], key: str) -> list[float]:
+    if any(key not in run for run in runs):
         raise ValueError(
             f"the metrics lack {key}: moving rays need annotated boxes, NFCD needs eval.chamfer"
         )
-    return run[key]
+    return [run[key] for run in runs]

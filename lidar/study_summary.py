@@ -1,0 +1,103 @@
+"""Markdown of a study: mean and spread over seeds, and which gains on moving points count."""
+
+import statistics
+from collections.abc import Sequence
+
+from lidar.evaluation.moving_gain import CONDITIONS, MovingGain, moving_gain
+
+Row = dict[str, str]
+
+
+def summary(rows: list[Row], metrics: Sequence[str], *, reference: str = "") -> str:
+    """One table of all metrics, then the verdicts of `moving_gain` where they can be given.
+
+    Args:
+        rows: Rows of the study's CSV.
+        metrics: Columns that hold metrics.
+        reference: Variant that the others are judged against besides copy-last.
+    """
+    groups: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["variant"], row["fold"]), []).append(row)
+    head = ["variant", "fold", "n", *(name.removeprefix("forecast/") for name in metrics)]
+    lines = [_line(head), "|" + "---|" * len(head)]
+    for (variant, fold), members in groups.items():
+        cells = [spread([float(row[name]) for row in members if row[name]]) for name in metrics]
+        lines.append(_line([variant, fold, str(len(members)), *cells]))
+    for (variant, fold), members in groups.items():
+        for horizon in judged_horizons(metrics):
+            lines += verdicts(variant, fold, members, groups, horizon, reference)
+    return "\n".join(lines) + "\n"
+
+
+def verdicts(
+    variant: str,
+    fold: str,
+    members: list[Row],
+    groups: dict[tuple[str, str], list[Row]],
+    horizon: str,
+    reference: str,
+) -> list[str]:
+    """Lines on a variant against copy-last, and against the reference variant's same seeds."""
+    lines = []
+    rivals = [("copy_last", "copy_last", members)]
+    if reference and reference != variant:
+        rivals.append((reference, "model", groups.get((reference, fold), [])))
+    for name, who, others in rivals:
+        by_seed = {row["seed"]: row for row in others}
+        shared = [row for row in members if row["seed"] in by_seed]
+        if len(shared) < 2:
+            continue
+        gain = moving_gain(
+            [_numbers(row) for row in shared],
+            [_numbers(by_seed[row["seed"]]) for row in shared],
+            horizon=horizon,
+            rival=who,
+        )
+        place = f" ({fold})" if fold else ""
+        lines += ["", f"{variant}{place} against {name} at {horizon}: {_told(gain)}"]
+    return lines
+
+
+def judged_horizons(metrics: Sequence[str]) -> list[str]:
+    """Horizons for which the metrics hold all that `moving_gain` asks for."""
+    known = set(metrics)
+    horizons = dict.fromkeys(name.split("/")[-2] for name in metrics)
+    return [
+        horizon
+        for horizon in horizons
+        if all(
+            f"forecast/{who}/{where.split('/')[0]}/{horizon}/{where.split('/')[1]}" in known
+            for who in ("model", "copy_last")
+            for where in CONDITIONS
+        )
+    ]
+
+
+def spread(values: list[float]) -> str:
+    """`mean ± standard deviation`, the mean alone of one value."""
+    if not values:
+        return ""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
+    return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
+
+
+def _told(gain: MovingGain) -> str:
+    verdict = "the gain counts" if gain.counts else "no gain"
+    parts = [
+        f"{c.slice} {c.ours:.3f} against {c.rival:.3f} (spread of the difference {c.spread:.3f}"
+        f"{'' if c.holds else ', fails'})"
+        for c in gain.comparisons
+    ]
+    return f"{verdict}, {gain.num_seeds} seeds; " + "; ".join(parts)
+
+
+def _numbers(row: Row) -> dict[str, float]:
+    return {
+        name: float(cell) for name, cell in row.items() if name.startswith("forecast/") and cell
+    }
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"

@@ -1,0 +1,103 @@
+"""The study: its rows, what identifies them, the summary, and a run end to end."""
+
+import csv
+
+import pytest
+import yaml
+
+from foretell.cli import main
+from foretell.config import RunOptions
+from foretell.errors import UserError
+from lidar.config import ForecastStudyConfig
+from lidar.evaluation.moving_gain import CONDITIONS
+from lidar.study import fingerprint, flags, study_rows
+from lidar.study_summary import judged_horizons, spread, summary
+
+CONFIG = ForecastStudyConfig(
+    base="trend_demo",
+    variants={"full": {}, "nf": {"ablation.level": "nf"}},
+    seeds={"full": 2},
+    folds={"a": {"data.splits": ["x"]}, "b": {"data.splits": ["y"]}},
+    metrics=["forecast/model/all/0.5s/l1_m"],
+    csv="study.csv",
+)
+
+
+def test_rows_are_variants_by_folds_by_seeds(tmp_path):
+    rows = study_rows(CONFIG, RunOptions(seed=3), tmp_path)
+    assert [row.name for row in rows] == [
+        "full/a/seed_3", "full/a/seed_4", "full/b/seed_3", "full/b/seed_4",
+        "nf/a/seed_3", "nf/b/seed_3",
+    ]  # fmt: skip
+    assert len({row.parameters["config_sha"] for row in rows}) == 4
+
+
+def test_unknown_variant_is_named(tmp_path):
+    with pytest.raises(UserError, match="no variant 'nope'; there are: full, nf"):
+        study_rows(
+            ForecastStudyConfig(**{**vars(CONFIG), "only": ["nope"]}), RunOptions(), tmp_path
+        )
+
+
+def test_fingerprint_ignores_where_the_data_lie():
+    here, there = ({"data.root": root, "rays.n": 4} for root in ("/a", "/b"))
+    assert fingerprint(CONFIG, here) == fingerprint(CONFIG, there)
+    assert fingerprint(CONFIG, here) != fingerprint(CONFIG, {"rays.n": 5})
+
+
+def test_flags_are_words():
+    assert flags({"a.b": [1, 2], "c": "on", "d": 0.5}) == [
+        "--a.b", "[1, 2]", "--c", "on", "--d", "0.5",
+    ]  # fmt: skip
+
+
+def rows_of(variant: str, moving: list[float]) -> list[dict[str, str]]:
+    made = []
+    for seed, level in enumerate(moving):
+        row = {"variant": variant, "fold": "", "seed": str(seed)}
+        for where in CONDITIONS:
+            rays, metric = where.split("/")
+            row[f"forecast/copy_last/{rays}/0.5s/{metric}"] = "1.0"
+            row[f"forecast/model/{rays}/0.5s/{metric}"] = repr(level if rays == "moving" else 0.9)
+        made.append(row)
+    return made
+
+
+def test_summary_gives_spread_and_verdicts():
+    rows = rows_of("full", [0.5, 0.6]) + rows_of("nf", [1.4, 1.5])
+    metrics = [name for name in rows[0] if name.startswith("forecast/")]
+    assert judged_horizons(metrics) == ["0.5s"]
+    text = summary(rows, metrics, reference="nf")
+    assert "0.550 ± 0.071" in text
+    assert "full against copy_last at 0.5s: the gain counts, 2 seeds" in text
+    assert "full against nf at 0.5s: the gain counts" in text
+    assert "nf against copy_last at 0.5s: no gain" in text
+    assert "moving/l1_m 1.450 against 1.000 (spread of the difference 0.071, fails)" in text
+
+
+def test_spread_of_few_values():
+    assert (spread([]), spread([1.0])) == ("", "1.000")
+
+
+@pytest.mark.slow
+def test_smoke_runs_the_first_row_end_to_end(tmp_path):
+    drive = tmp_path / "drive"
+    simulate = ["lidar", "simulate", "--config", "sim_demo", "--sensor", "small", "--workers", "1"]
+    assert main([*simulate, "--scenes", "2", "--out", str(drive), "--quiet"]) == 0
+    config = {
+        "base": "trend_demo",
+        "variants": {"full": {}},
+        "metrics": ["forecast/model/all/0.5s/l1_m", "forecast/copy_last/all/0.5s/l1_m"],
+        "csv": str(tmp_path / "never.csv"),
+        "data_root": str(drive),
+        "smoke": True,
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(config))
+    out = tmp_path / "out"
+    command = ["lidar", "study", "--config", str(tmp_path / "study.yaml"), "--out", str(out)]
+    assert main(command) == 0
+    with (out / "smoke.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["forecast/copy_last/all/0.5s/l1_m"]) > 0
+    assert not (tmp_path / "never.csv").exists()
+    assert main(command) == 0  # a finished row is not run again
