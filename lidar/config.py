@@ -559,7 +559,7 @@ class ForecastStudyConfig:
     folds: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Name -> dotted keys, such as the training and evaluation splits; each variant runs in each
     fold. Empty = one."""
-    seeds: dict[str, int] = dataclasses.field(default_factory=dict)
+    num_seeds: dict[str, int] = dataclasses.field(default_factory=dict)
     """Variant -> number of seeds, from `--seed` on; a variant not named has one."""
     forecast: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Dotted keys of the forecast configuration."""

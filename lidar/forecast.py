@@ -12,9 +12,10 @@ from numpy import ndarray
 from foretell.config import RunOptions
 from foretell.errors import UserError
 from foretell.run import RunDirectory
-from lidar.config import ForecastConfig
+from lidar.config import ForecastConfig, trained_horizons_s
 from lidar.data.dataset import Dataset
 from lidar.data.evaluation_window import EvaluationWindow, evaluation_window
+from lidar.data.features import feature_columns
 from lidar.data.index import open_dataset
 from lidar.data.structures import Boxes
 from lidar.data.window_dataset import actions_between, poses_in_t0
@@ -23,10 +24,10 @@ from lidar.evaluation.baselines import ConstantVelocityOracle, CopyLast
 from lidar.evaluation.forecast import Predictor, score, scored_protocols
 from lidar.evaluation.forecast_table import TableCaption, forecast_tables, mark_extrapolated
 from lidar.evaluation.model_predictor import ModelForecaster, shuffle_actions
-from lidar.evaluation.protocols import horizon_label
+from lidar.evaluation.protocols import Protocol, horizon_label
 from lidar.geometry.range_view import AngularBins
 from lidar.saved_model import load_trained, trained_config
-from lidar.trend import Trend
+from lidar.trend import Trend, needs_gap_time
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +48,14 @@ class Scoring:
     """Metric -> chosen variant; none without a model."""
     trained_horizons_s: Sequence[float]
     """Empty without a model."""
+
+    @property
+    def protocols(self) -> list[Protocol]:
+        """The config's own ranges and the published protocols."""
+        data = self.config.data
+        return scored_protocols(
+            self.config.eval, self.horizons_s, data.point_range, data_kind=data.kind
+        )
 
     def evaluation_windows(self) -> Iterator[EvaluationWindow]:
         """Load one window at a time."""
@@ -81,7 +90,7 @@ def run(config: ForecastConfig, options: RunOptions) -> None:
         metrics = mark_extrapolated(
             metrics,
             who=[who for who in scoring.predictors if not who.startswith("copy_last")],
-            horizons_s=scoring.horizons_s,
+            protocols=scoring.protocols,
             trained_horizons_s=scoring.trained_horizons_s,
         )
     run_directory.write_metrics(metrics)
@@ -98,9 +107,10 @@ def prepare(config: ForecastConfig) -> Scoring:
     if config.model:
         model = load_trained(Path(config.model), unmasked_norms=config.eval.recalibrate_bn)
         model = model.to(device_of(config))
-        trained_s = model.config.horizons_s
-        horizons_s = config.eval.horizons_s or trained_s
-        check_input(model, config)
+        trained_s = trained_horizons_s(trained_config(config.model))
+        horizons_s = config.eval.horizons_s or model.config.horizons_s
+        check_input(model, config, dataset)
+        check_steps(model, horizons_s)
     if not horizons_s:
         raise UserError("no horizon to score: give --eval.horizons_s, such as '[0.5, 1.0]'")
     windows = windows_of(dataset.select(config.data.eval_splits), config.data, horizons_s)
@@ -153,7 +163,7 @@ def device_of(config: ForecastConfig) -> torch.device:
     return torch.device(config.device)
 
 
-def check_input(model: Trend, config: ForecastConfig) -> None:
+def check_input(model: Trend, config: ForecastConfig, dataset: Dataset) -> None:
     """Refuse data settings with which the model's input would mean something else."""
     for key, own, given in (
         ("point_range", model.config.point_range, config.data.point_range),
@@ -161,6 +171,33 @@ def check_input(model: Trend, config: ForecastConfig) -> None:
     ):
         if own != given:
             raise UserError(f"data.{key} is {given}, the model was trained with {own}")
+    columns = feature_columns(config.data, dataset.sensor)
+    if columns != model.config.features:
+        raise UserError(
+            f"the input columns of {config.data.root} with data.num_sweeps "
+            f"{config.data.num_sweeps} are {columns}, the model was trained with "
+            f"{model.config.features}"
+        )
+
+
+def check_steps(model: Trend, horizons_s: Sequence[float]) -> None:
+    """Refuse horizons that make the recurrence take other steps than it was trained to take.
+
+    The latent goes from one scored horizon to the next, so none of the trained ones may be left
+    out; further ones follow at the last gap. A model that is told the gap may take any.
+    """
+    if model.config.ablation.level == "nf" or needs_gap_time(model.config):
+        return
+    steps = list(model.config.horizons_s)
+    gap_s = steps[-1] - ([0.0, *steps])[-2]
+    while steps[-1] < horizons_s[-1] - 1e-6:
+        steps.append(round(steps[-1] + gap_s, 6))
+    reached = [step for step in steps if step < horizons_s[-1] + 1e-6] or steps[:1]
+    if [round(horizon, 6) for horizon in horizons_s] != [round(step, 6) for step in reached]:
+        raise UserError(
+            f"eval.horizons_s {list(horizons_s)} are not the steps of the model's recurrence: "
+            f"give {reached}"
+        )
 
 
 def evenly_spaced(windows: list[Window], count: int) -> list[Window]:
@@ -198,13 +235,9 @@ def show(scoring: Scoring, metrics: Mapping[str, float]) -> None:
     from rich.console import Console
 
     config = scoring.config
-    protocols = scored_protocols(
-        config.eval, scoring.horizons_s, config.data.point_range, data_kind=config.data.kind
-    )
     caption = TableCaption(
         num_sweeps=config.data.num_sweeps,
-        trained_horizons_s=scoring.trained_horizons_s or scoring.horizons_s,
-        protocol_titles={protocol.name: protocol.title for protocol in protocols},
+        protocol_titles={protocol.name: protocol.title for protocol in scoring.protocols},
     )
     console = Console(width=TABLE_WIDTH)
     labels = ", ".join(horizon_label(horizon) for horizon in scoring.horizons_s)

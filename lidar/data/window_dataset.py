@@ -10,12 +10,12 @@ from numpy import ndarray
 from torch.utils.data import Dataset
 
 from foretell.errors import UserError
-from lidar.config import PretrainConfig, trained_horizon
+from lidar.config import PretrainConfig, num_epochs, trained_horizon
 from lidar.data.augment import augment_poses, draw_transform
 from lidar.data.draws import AUGMENT, HORIZON, MASK, RAYS, RENDER, SampleKey
 from lidar.data.features import input_features, scaled_intensity
 from lidar.data.masking import VoxelMask, mask_points
-from lidar.data.ray_selection import RayTargets, select_rays
+from lidar.data.ray_selection import RayTargets, outside_ego_box, select_rays
 from lidar.data.structures import SensorSpec, TrainingWindow
 from lidar.data.windows import Window
 from lidar.geometry.range_view import AngularBins
@@ -117,8 +117,14 @@ class WindowDataset(Dataset[TrainingWindow]):
         t0_SE3_tn: Float64[ndarray, "4 4"],
         transform: Float64[ndarray, "3 3"],
     ) -> float:
-        """Error of a z-buffer of the t0 sweep on chosen rays, watched beside the loss."""
-        known = window.log.sweep(window.t0).points[:, :3] @ transform.T
+        """Error of a z-buffer of the t0 sweep on chosen rays, watched beside the loss.
+
+        Own-car returns are left out: they would stand on the road once the sensor has moved on.
+        """
+        seen, config = window.log.sweep(window.t0).points[:, :3], self.config.rays
+        foreign = np.linalg.norm(seen, axis=1) >= max(config.min_range, 1e-3)
+        foreign &= outside_ego_box(seen, self.sensor, config)
+        known = seen[foreign] @ transform.T
         if not rays.valid.any() or not len(known):
             return float("nan")
         (cast,) = cast_rays(
@@ -135,10 +141,8 @@ class WindowDataset(Dataset[TrainingWindow]):
         curriculum = self.config.curriculum
         if self.config.ablation.level == "nf":
             return []
-        if self.training:
-            furthest = trained_horizon(curriculum, epoch, num_horizons)
-        else:
-            furthest = min(curriculum.max_horizon, num_horizons)
+        stage_of = epoch if self.training else num_epochs(curriculum)
+        furthest = trained_horizon(curriculum, stage_of, num_horizons)
         if furthest < 1:
             return []
         weights = curriculum.p ** np.arange(furthest)

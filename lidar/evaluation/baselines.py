@@ -51,9 +51,8 @@ class CopyLast:
             if not variants:
                 continue
             points = window.t0_points if source == "t0" else window.history_points
-            cast = _cast(
-                window, frame, known_points(window, points, self._config, self._rays), variants
-            )
+            known = known_points(window, frame, points, self._config, self._rays)
+            cast = _cast(window, frame, known, variants)
             ranges |= {
                 variant.name: range_m for variant, range_m in zip(variants, cast, strict=True)
             }
@@ -86,13 +85,16 @@ class ConstantVelocityOracle:
 
     def predict(self, window: EvaluationWindow, frame: int) -> ForecastRanges:
         """Ranges of the rays at t_n against the moved t0 sweep."""
-        points = known_points(window, window.t0_points, self.config, self.rays)
+        points = np.asarray(window.t0_points, np.float64)
         boxes = self.boxes_of(window, 0)
         if boxes is not None and len(boxes):
             points = constant_velocity_points(
                 points, boxes.boxes, boxes.velocity_mps, float(window.t_s[frame])
             )
-        return ForecastRanges(_cast(window, frame, points, [Variant(self.bins, "t0")])[0])
+        known = known_points(
+            window, frame, points, self.config, self.rays, seen_at=window.t0_points
+        )
+        return ForecastRanges(_cast(window, frame, known, [Variant(self.bins, "t0")])[0])
 
 
 def _cast(
@@ -110,18 +112,35 @@ def _cast(
 
 def known_points(
     window: EvaluationWindow,
+    frame: int,
     points: Float[ndarray, "points 3"],
     config: EvalConfig,
     rays: RaysConfig,
+    *,
+    seen_at: Float[ndarray, "points 3"] | None = None,
 ) -> Float[ndarray, "kept 3"]:
-    """Points that pass the limits of the scored rays, about the t0 sensor; float64.
+    """Points that rays of a frame may find, by the limits of the scored rays; float64.
 
-    Returns of the own car would otherwise stand on the road once the sensor has moved on.
+    Own-car returns are left out about the t0 sensor: they would otherwise stand on the road once
+    the sensor has moved on. The limits in range act about the sensor of the frame, as they do on
+    its rays; about the t0 sensor they would hide what the ego approaches. Where no point is left,
+    all that are no own-car returns stay.
+
+    Args:
+        window: The scored window.
+        frame: n of t_n.
+        points: World at t_n, t0 sensor frame.
+        config: Limits in range.
+        rays: Box of own-car returns.
+        seen_at: Where the t0 sensor saw the points, if they have moved since.
     """
-    range_m = np.linalg.norm(points, axis=1)
-    kept = (range_m >= config.min_range_m) & (range_m <= (config.max_range_m or np.inf))
-    kept &= outside_ego_box(points, window.window.log.sensor, rays)
-    return np.asarray(points[kept], np.float64)
+    seen = points if seen_at is None else seen_at
+    foreign = np.linalg.norm(seen, axis=1) >= config.min_range_m
+    foreign &= outside_ego_box(seen, window.window.log.sensor, rays)
+    range_m = np.linalg.norm(points - window.origin[frame], axis=1)
+    kept = foreign & (range_m >= config.min_range_m)
+    kept &= range_m <= (config.max_range_m or np.inf)
+    return np.asarray(points[kept if kept.any() else foreign], np.float64)
 
 
 def select_copy_last(

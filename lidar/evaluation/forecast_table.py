@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from lidar.evaluation.forecast_metrics import FORMULA_VERSION
-from lidar.evaluation.protocols import MEAN, horizon_label
+from lidar.evaluation.protocols import MEAN, Protocol, horizon_label
 
 RAYS_ORDER = ("all", "nonground", "moving", "static", "ground")
 WHO_ORDER = (
@@ -29,8 +29,6 @@ class TableCaption:
 
     num_sweeps: int
     """Input sweeps."""
-    trained_horizons_s: Sequence[float]
-    """Horizons the model was trained on; further ones are marked."""
     protocol_titles: Mapping[str, str]
     """Protocol name (empty = config ranges) -> title."""
 
@@ -63,21 +61,29 @@ def mark_extrapolated(
     metrics: Mapping[str, float],
     *,
     who: Sequence[str],
-    horizons_s: Sequence[float],
+    protocols: Sequence[Protocol],
     trained_horizons_s: Sequence[float],
 ) -> dict[str, float]:
     """Add `extrapolated` = 1 beside every slice of a model beyond its trained horizons.
 
-    A pooled mean is marked when any of its horizons is beyond them.
+    A pooled mean is marked when any of its protocol's horizons is beyond them.
     """
     furthest = max(trained_horizons_s)
-    beyond = {horizon_label(horizon) for horizon in horizons_s if horizon > furthest + 1e-6}
+    beyond = {
+        protocol.name: {
+            name
+            for horizon in protocol.horizons_s
+            if horizon > furthest + 1e-6
+            for name in (horizon_label(horizon), MEAN)
+        }
+        for protocol in protocols
+    }
     marked = dict(metrics)
-    if beyond:
-        for key in metrics:
-            *_, name, _, horizon, metric = key.split("/")
-            if metric == "frames" and name in who and horizon in {*beyond, MEAN}:
-                marked[key.removesuffix("frames") + "extrapolated"] = 1.0
+    for key in metrics:
+        _, *protocol_name, name, _, horizon, metric = key.split("/")
+        slices = beyond.get("/".join(protocol_name), set())
+        if metric == "frames" and name in who and horizon in slices:
+            marked[key.removesuffix("frames") + "extrapolated"] = 1.0
     return marked
 
 
@@ -94,12 +100,11 @@ def _table(
     for name in names:
         table.add_column(COLUMNS[name], justify="right")
     table.add_column("frames", justify="right")
-    furthest = max(caption.trained_horizons_s, default=float("inf"))
     order = sorted(rows, key=lambda row: (_seconds(row[0]), _rank(row[1], WHO_ORDER), row[1]))
     for i, (horizon, who) in enumerate(order):
         row = rows[horizon, who]
         is_first = i == 0 or order[i - 1][0] != horizon
-        beyond = horizon != MEAN and _seconds(horizon) > furthest + 1e-6
+        beyond = any(rows[other].get("extrapolated") for other in order if other[0] == horizon)
         label = f"{horizon} extrapolated" if beyond else horizon
         table.add_row(
             label if is_first else "",

@@ -1,5 +1,6 @@
 """From a simulated drive to scores, pictures and an exported backbone, by the command line."""
 
+import dataclasses
 import json
 
 import pytest
@@ -7,7 +8,9 @@ import torch
 from PIL import Image
 
 from foretell.cli import main
+from foretell.config import TrainerConfig
 from foretell.run import check_metrics
+from lidar.config import CurriculumConfig, DataConfig, PretrainConfig, trained_horizons_s
 from lidar.evaluation.forecast import chosen_copy_last
 from lidar.export import read_backbone
 from lidar.trend import Trend
@@ -158,7 +161,7 @@ def test_further_horizons_are_marked_and_training_data_is_named(
     tmp_path, foretell, street_root, pretrained
 ):
     answer = foretell("lidar", "forecast", "--model", pretrained / "model",
-                      "--eval.horizons_s", "[0.5, 2.0]", "--data.eval_splits", "[train]",
+                      "--eval.horizons_s", "[0.5, 1.0, 1.5, 2.0]", "--data.eval_splits", "[train]",
                       "--eval.max_windows", 1, "--eval.chamfer", "false", "--figures", 0,
                       "--out", tmp_path)  # fmt: skip
     assert answer.code == 0, answer.err
@@ -168,4 +171,36 @@ def test_further_horizons_are_marked_and_training_data_is_named(
     assert "forecast/model/all/0.5s/extrapolated" not in metrics
     assert "forecast/copy_last/all/2.0s/extrapolated" not in metrics
     assert "were trained on: these numbers show fit, not forecasting" in answer.err
-    assert "2.0s extrapolated" in answer.out
+    assert "2.0s extrapolated" in answer.out and "mean extrapolated" in answer.out
+    assert "1.0s extrapolated" not in answer.out
+
+
+def test_only_horizons_of_the_curriculum_count_as_trained():
+    data = DataConfig(horizons_s=[0.5, 1.0, 1.5, 2.0])
+    stages = CurriculumConfig(stages=[[1, 12], [3, 36]])
+    assert trained_horizons_s(PretrainConfig(data=data, curriculum=stages)) == [0.5, 1.0, 1.5]
+    cut = TrainerConfig(max_epochs=5)
+    assert trained_horizons_s(PretrainConfig(data=data, curriculum=stages, trainer=cut)) == [0.5]
+    capped = dataclasses.replace(stages, max_horizon=2)
+    assert trained_horizons_s(PretrainConfig(data=data, curriculum=capped)) == [0.5, 1.0]
+
+
+def refused(foretell, tmp_path, street_root, pretrained, *flags):
+    answer = foretell("lidar", "forecast", "--model", pretrained / "model", "--data.root",
+                      street_root, "--out", tmp_path, "--quiet", *flags)  # fmt: skip
+    assert answer.code == 2 and answer.err.count("\n") == 1, answer.err
+    return answer.err
+
+
+def test_steps_that_the_recurrence_never_took_are_refused(
+    foretell, tmp_path, street_root, pretrained
+):
+    for given, wanted in (("[1.0]", "[0.5, 1.0]"), ("[0.5, 2.0]", "[0.5, 1.0, 1.5, 2.0]"),
+                          ("[0.25, 0.5]", "[0.5]"), ("[0.2]", "[0.5]")):  # fmt: skip
+        error = refused(foretell, tmp_path, street_root, pretrained, "--eval.horizons_s", given)
+        assert f"are not the steps of the model's recurrence: give {wanted}" in error
+
+
+def test_input_of_other_columns_is_refused(foretell, tmp_path, street_root, pretrained):
+    error = refused(foretell, tmp_path, street_root, pretrained, "--data.num_sweeps", 2)
+    assert "'dt'], the model was trained with ['x', 'y', 'z', 'intensity']" in error

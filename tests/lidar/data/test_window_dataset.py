@@ -146,6 +146,24 @@ def test_validation_samples_do_not_change_with_the_epoch(config):
     np.testing.assert_allclose(dataset[(0, 5)].action[:, 1:], 0, atol=1e-6)
 
 
+def test_validation_watches_the_last_stage_alone(config):
+    """No horizon that the curriculum never reaches."""
+    stages = dataclasses.replace(config.curriculum, stages=[[1, 2], [2, 5]])
+    dataset = build(dataclasses.replace(config, curriculum=stages), training=False)
+    assert {int(dataset[(0, i)].frame_index[1]) for i in range(18)} == {1, 2}
+
+
+def test_the_watched_copy_last_ignores_the_own_car(config, tmp_path):
+    dataset = build(config)
+    before = dataset[(5, 2)].copy_last_l1_m
+    path = tmp_path / "sequences" / "00" / "velodyne" / "000002.bin"
+    points = np.fromfile(path, "<f4").reshape(-1, 4)
+    angle = np.linspace(0, 2 * np.pi, 400)
+    bonnet = np.stack([0.6 * np.cos(angle), 0.6 * np.sin(angle), 0 * angle - 0.4, 0 * angle], 1)
+    np.concatenate([points, bonnet]).astype("<f4").tofile(path)
+    assert build(config)[(5, 2)].copy_last_l1_m == before
+
+
 def test_augmentation_moves_points_rays_and_actions_together(config):
     config = dataclasses.replace(
         config, aug=AugConfig(rotation_rad=1.0), mask=MaskConfig("none", 0.0),

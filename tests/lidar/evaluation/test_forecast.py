@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 
 from foretell.run import check_metrics
-from lidar.config import EvalConfig
+from lidar.config import EvalConfig, RaysConfig
 from lidar.data.evaluation_window import EvaluationWindow
 from lidar.data.structures import Boxes
-from lidar.evaluation.baselines import ConstantVelocityOracle, CopyLast, select_copy_last
+from lidar.evaluation.baselines import (
+    ConstantVelocityOracle,
+    CopyLast,
+    known_points,
+    select_copy_last,
+)
 from lidar.evaluation.forecast import ForecastRanges, ForecastScores, score
 from lidar.evaluation.forecast_table import TableCaption, forecast_tables, mark_extrapolated
+from lidar.evaluation.protocols import config_protocol, published_protocol
 from lidar.geometry.range_view import AngularBins
 
 VOLUME = [-30.0, -30.0, -5.0, 30.0, 30.0, 3.0]
@@ -195,6 +201,33 @@ def test_two_processes_equal_one() -> None:
     assert one.metrics()["forecast/model/all/mean/l1_m"] == 1.0
 
 
+def test_a_protocol_within_the_trained_horizons_is_not_marked() -> None:
+    horizons_s = [0.5, 1.0, 1.5]
+    metrics = {f"forecast/{p}model/all/mean/frames": 1.0 for p in ("", "a_1s/")}
+    protocols = [config_protocol(horizons_s, VOLUME), published_protocol("a_1s", horizons_s)]
+    marked = mark_extrapolated(
+        metrics, who=["model"], protocols=protocols, trained_horizons_s=[0.5, 1.0]
+    )
+    assert set(marked) - set(metrics) == {"forecast/model/all/mean/extrapolated"}
+
+
+def test_copy_last_may_use_what_the_ego_approaches(
+    drive: Callable[..., Any], static_scene: Any, forward_pose: Callable[..., np.ndarray]
+) -> None:
+    """Limits in range act about the scored sensor: a wall beyond them at t0 is known."""
+    poses = [forward_pose(0, 0), forward_pose(6.0, 0), forward_pose(12.0, 0)]
+    window = drive(static_scene, poses=poses).window()
+    limit = EvalConfig(max_range_m=12.0)
+    known = known_points(window, 2, window.t0_points, limit, RaysConfig())
+    from_t0, from_t2 = (np.linalg.norm(known - window.origin[n], axis=1) for n in (0, 2))
+    assert from_t2.max() <= 12 < from_t0.max()
+    own = np.array([[0.3, 0.0, 0.0], [12.2, 0.0, 0.0], [13.5, 0.0, 0.0]], np.float32)
+    kept = known_points(window, 2, own, limit, RaysConfig())
+    np.testing.assert_array_equal(kept, own[2:])
+    nothing_near = known_points(window, 0, np.float32([[50.0, 0, 0]]), limit, RaysConfig())
+    assert len(nothing_near) == 1
+
+
 def test_tables_state_everything_that_a_number_needs() -> None:
     metrics = {
         f"forecast/{who}/all/{horizon}/{name}": value
@@ -203,19 +236,22 @@ def test_tables_state_everything_that_a_number_needs() -> None:
         for name, value in (("l1_m", 1.25), ("frames", 7), ("cd_m2_skipped", 2))
     }
     marked = mark_extrapolated(
-        metrics, who=["model"], horizons_s=HORIZONS_S, trained_horizons_s=[0.5]
+        metrics,
+        who=["model"],
+        protocols=[config_protocol(HORIZONS_S, VOLUME)],
+        trained_horizons_s=[0.5],
     )
     assert set(marked) - set(metrics) == {
         "forecast/model/all/1.0s/extrapolated",
         "forecast/model/all/mean/extrapolated",
     }
     check_metrics(marked)
-    (table,) = forecast_tables(marked, TableCaption(10, [0.5], {"": "config ranges"}))
+    (table,) = forecast_tables(marked, TableCaption(10, {"": "config ranges"}))
     assert table.title == (
         "config ranges | all rays | formulas v1 | 10 input sweeps | future pose given"
     )
     cells = [list(column.cells) for column in table.columns]
-    assert cells[0] == ["0.5s", "", "1.0s extrapolated", "", "mean", ""]
+    assert cells[0] == ["0.5s", "", "1.0s extrapolated", "", "mean extrapolated", ""]
     assert cells[1][:2] == ["model", "copy_last"]
     assert cells[2][0] == "1.250"
     assert cells[-1][0] == "7 (-2)"
