@@ -57,13 +57,13 @@ def run(config: ForecastStudyConfig, options: RunOptions) -> None:
 def study_rows(config: ForecastStudyConfig, options: RunOptions, folder: Path) -> list[Row]:
     """All rows, in the order of the configuration."""
     names = config.only or list(config.variants)
-    unknown = [name for name in [*names, *config.seeds] if name not in config.variants]
+    unknown = [name for name in [*names, *config.num_seeds] if name not in config.variants]
     if unknown:
         raise UserError(f"no variant {unknown[0]!r}; there are: {', '.join(config.variants)}")
     rows = []
     for variant in names:
         for fold, fold_values in (config.folds or {"": {}}).items():
-            for seed in range(options.seed, options.seed + config.seeds.get(variant, 1)):
+            for seed in range(options.seed, options.seed + config.num_seeds.get(variant, 1)):
                 values = {**config.variants[variant], **fold_values}
                 if config.data_root:
                     values["data.root"] = config.data_root

@@ -16,7 +16,7 @@ from lidar.study_summary import judged_horizons, spread, summary
 CONFIG = ForecastStudyConfig(
     base="trend_demo",
     variants={"full": {}, "nf": {"ablation.level": "nf"}},
-    seeds={"full": 2},
+    num_seeds={"full": 2},
     folds={"a": {"data.splits": ["x"]}, "b": {"data.splits": ["y"]}},
     metrics=["forecast/model/all/0.5s/l1_m"],
     csv="study.csv",
