@@ -160,9 +160,19 @@ def test_t22_sigterm_saves_and_says_how_to_go_on(
 
 FROZEN = """
 import sys
-from lidar.trend import Trend
-Trend.train = lambda self, mode=True: super(Trend, self).train(False)  # freezes batch norm
+from torch.nn.modules.batchnorm import _BatchNorm
 from foretell.cli import main
+from lidar.pretrain import PretrainModule
+
+class Frozen(PretrainModule):
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+import lidar.pretrain
+lidar.pretrain.PretrainModule = Frozen
 sys.exit(main())
 """
 
