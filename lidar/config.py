@@ -190,6 +190,9 @@ class RaysConfig:
     """Drop targets outside the t0 volume."""
     only_masked: bool = False
     """Render only rays that end in masked voxels."""
+    ground_weight: float = 1.0
+    """Sampling weight of returns below `z_thd` where the filter is off; 1 = uniform as published,
+    less renders fewer of the many ground rays (ours)."""
     range_power: float = 0.0
     """Sampling weight range**power; 0 = uniform as published (ours, for sparse far returns)."""
 
@@ -398,6 +401,10 @@ class PretrainConfig:
             raise ValueError(
                 "rec.action shuffled takes the action of another window of the batch: "
                 f"data.batch_size must be at least 2, got {self.data.batch_size}"
+            )
+        if not 0 < self.rays.ground_weight <= 1:
+            raise ValueError(
+                f"rays.ground_weight must lie in (0, 1], got {self.rays.ground_weight}"
             )
         if len(self.loss.weights) != 3:
             raise ValueError(

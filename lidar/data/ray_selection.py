@@ -102,9 +102,14 @@ def select_rays(
 
     rows = narrow("min_range", ranges >= max(config.min_range, _NO_RANGE_M))
     rows = narrow("ego_box", outside_ego_box(xyz[rows], sensor, config))
-    if config.ground_filter:
-        above = height_above_ground(xyz[rows], up, sensor, config) >= config.z_thd
-        rows = narrow("ground", above)
+    weights = np.ones(len(xyz))
+    if config.ground_filter or config.ground_weight != 1:
+        above = height_above_ground(xyz, up, sensor, config) >= config.z_thd
+        weights[~above] = config.ground_weight
+        if config.ground_filter:
+            rows = narrow("ground", above[rows])
+    if config.range_power:
+        weights *= ranges.astype(np.float64) ** config.range_power
     similarity = np.eye(4)
     similarity[:3, :3] = np.eye(3) if augmentation is None else augmentation
     t0_SIM3_tn = similarity @ t0_SE3_tn
@@ -116,7 +121,7 @@ def select_rays(
         masked = mask.covers(torch.from_numpy(targets.astype(np.float32))).numpy()
         rows, targets = narrow("only_masked", masked), targets[masked]
 
-    chosen = _sample(targets, ranges[rows], config, rng)
+    chosen = _sample(targets, weights[rows], config, rng)
     kept["sampled"] = len(chosen) / len(rows) if len(rows) else 1.0
     kept["filled"] = len(chosen) / config.n
     return _padded(targets[chosen], intensity[rows[chosen]], t0_SIM3_tn[:3, 3], config.n, kept)
@@ -124,7 +129,7 @@ def select_rays(
 
 def _sample(
     targets: Float64[ndarray, "candidates 3"],
-    ranges: Float32[ndarray, " candidates"],
+    weights: Float64[ndarray, " candidates"],
     config: RaysConfig,
     rng: np.random.Generator,
 ) -> Int64[ndarray, " chosen"]:
@@ -132,9 +137,7 @@ def _sample(
     if len(targets) <= config.n:
         return np.arange(len(targets))
     # The n largest u^(1/w) are a draw without replacement with weights w (Efraimidis, Spirakis).
-    keys = np.log1p(-rng.random(len(targets)))
-    if config.range_power:
-        keys /= ranges.astype(np.float64) ** config.range_power
+    keys = np.log1p(-rng.random(len(targets))) / weights
     if config.sampler == "uniform":
         return np.sort(np.argpartition(keys, -config.n)[-config.n :])
     pool_size = min(FPS_POOL * config.n, len(targets))

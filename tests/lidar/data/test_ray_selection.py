@@ -175,6 +175,21 @@ def test_uniform_sampling_is_uniform_and_range_power_prefers_far_returns():
     assert far_share(-1.0) == pytest.approx(0.2, abs=0.05)
 
 
+def test_ground_weight_renders_fewer_ground_rays():
+    heights = np.repeat([-KITTI.height_m, 1.0], 200)  # on the ground, above it
+    xyz = np.stack([np.full(400, 10.0), np.linspace(-1, 1, 400), heights], 1)
+
+    def ground_share(weight):
+        draws = [
+            hits(select(xyz, seed=s, ground_filter=False, ground_weight=weight))[:, 2] < 0
+            for s in range(120)
+        ]
+        return np.mean(draws)
+
+    assert ground_share(1.0) == pytest.approx(0.5, abs=0.05)
+    assert ground_share(0.25) == pytest.approx(0.2, abs=0.05)  # 0.25 : 1
+
+
 def test_farthest_points_cover_more_than_uniform_ones():
     rng = np.random.default_rng(0)
     dense = rng.normal([10, 0, 0], 0.2, (400, 3))
