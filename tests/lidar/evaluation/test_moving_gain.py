@@ -53,6 +53,17 @@ def test_the_spread_is_that_of_the_paired_difference() -> None:
     assert moving.rival == pytest.approx(0.8)
 
 
+def test_copy_last_stands_for_its_best_variant() -> None:
+    runs = [run(), run()]
+    for metrics in runs:
+        for where in CONDITIONS:
+            rays, metric = where.split("/")
+            metrics[f"forecast/copy_last_nearest_t0/{rays}/0.5s/{metric}"] = 0.8
+    judged = moving_gain(runs, runs, horizon="0.5s")
+    assert {comparison.rival for comparison in judged.comparisons} == {0.8}
+    assert not judged.counts
+
+
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(ValueError, match="at least 2 runs"):
         verdict(run())
