@@ -58,7 +58,8 @@ def rows_of(variant: str, moving: list[float]) -> list[dict[str, str]]:
         for where in CONDITIONS:
             rays, metric = where.split("/")
             row[f"forecast/copy_last/{rays}/0.5s/{metric}"] = "1.0"
-            row[f"forecast/model/{rays}/0.5s/{metric}"] = repr(level if rays == "moving" else 0.9)
+            scored = level if rays == "moving" else 0.8 + 0.1 * level
+            row[f"forecast/model/{rays}/0.5s/{metric}"] = repr(scored)
         made.append(row)
     return made
 
