@@ -9,7 +9,7 @@ Row = dict[str, str]
 
 
 def summary(rows: list[Row], metrics: Sequence[str], *, reference: str = "") -> str:
-    """One table of all metrics, then the verdicts of `moving_gain` where they can be given.
+    """Tables by fold, rays and horizon, then the verdicts of `moving_gain` where possible.
 
     Args:
         rows: Rows of the study's CSV.
@@ -19,15 +19,40 @@ def summary(rows: list[Row], metrics: Sequence[str], *, reference: str = "") -> 
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row["variant"], row["fold"]), []).append(row)
-    head = ["variant", "fold", "n", *(name.removeprefix("forecast/") for name in metrics)]
-    lines = [_line(head), "|" + "---|" * len(head)]
-    for (variant, fold), members in groups.items():
-        cells = [spread([float(row[name]) for row in members if row[name]]) for name in metrics]
-        lines.append(_line([variant, fold, str(len(members)), *cells]))
+    lines: list[str] = []
+    for fold in dict.fromkeys(fold for _, fold in groups):
+        of_fold = {variant: members for (variant, f), members in groups.items() if f == fold}
+        for place in dict.fromkeys(tuple(name.split("/")[2:-1]) for name in metrics):
+            lines += table(of_fold, metrics, fold, place)
     for (variant, fold), members in groups.items():
         for horizon in judged_horizons(metrics):
             lines += verdicts(variant, fold, members, groups, horizon, reference)
     return "\n".join(lines) + "\n"
+
+
+def table(
+    variants: dict[str, list[Row]], metrics: Sequence[str], fold: str, place: tuple[str, ...]
+) -> list[str]:
+    """One table: a line per variant's model, then what else its rows scored there."""
+    here = [name for name in metrics if tuple(name.split("/")[2:-1]) == place]
+    columns = list(dict.fromkeys(name.split("/")[-1] for name in here))
+    names = list(dict.fromkeys(name.split("/")[1] for name in here))
+    lines = [f"**{' '.join([*place, fold]).strip()}**", "", _line(["", "n", *columns])]
+    lines.append("|" + "---|" * (2 + len(columns)))
+    told: set[tuple[str, ...]] = set()
+    for who in names:
+        for variant, members in variants.items():
+            cells = []
+            for column in columns:
+                key = "/".join(("forecast", who, *place, column))
+                cells.append(spread([float(row[key]) for row in members if row.get(key)]))
+            # Baselines of variants that share windows and input repeat: one line serves them.
+            if not any(cells) or (who != "model" and (who, *cells) in told):
+                continue
+            told.add((who, *cells))
+            label = variant if who == "model" else f"{variant}: {who}"
+            lines.append(_line([label, str(len(members)), *cells]))
+    return [*lines, ""]
 
 
 def verdicts(
