@@ -204,3 +204,30 @@ def test_steps_that_the_recurrence_never_took_are_refused(
 def test_input_of_other_columns_is_refused(foretell, tmp_path, street_root, pretrained):
     error = refused(foretell, tmp_path, street_root, pretrained, "--data.num_sweeps", 2)
     assert "'dt'], the model was trained with ['x', 'y', 'z', 'intensity']" in error
+
+
+@pytest.mark.slow
+def test_t11_an_overfitted_sequence_beats_copying_on_moving_points(
+    tmp_path, foretell, street_writer, tiny_yaml
+):
+    """Two to three minutes on one core: four windows of a street in which one car drives."""
+    street_writer(tmp_path / "data" / "first", num_sweeps=5)
+    answer = foretell(
+        "lidar", "pretrain", "--config", tiny_yaml, "--data.root", tmp_path / "data",
+        "--data.splits", "[first]", "--data.eval_splits", "[first]", "--data.horizons_s", "[0.5]",
+        "--mask.type", "none", "--rays.ground_filter", "false", "--rays.n", 512,
+        "--render.n_uniform", 32, "--render.n_importance", 16, "--field.f_geo", "[64, 64]",
+        "--encoder.channels", "[8, 16, 32, 32]", "--optim.lr", 0.005, "--optim.warmup_iters", 10,
+        "--trainer.max_steps", 150, "--trainer.log_every_n_steps", 50, "--eval.chamfer", "false",
+        "--eval.max_range_m", 14, "--out", tmp_path / "run", "--quiet",
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    answer = foretell("lidar", "forecast", "--model", tmp_path / "run" / "model", "--figures", 0,
+                      "--out", tmp_path / "scored", "--quiet")  # fmt: skip
+    assert answer.code == 0, answer.err
+    metrics = read_metrics(tmp_path / "scored")
+    model, copy_last = (
+        metrics[f"forecast/{who}/moving/0.5s/l1_m"] for who in ("model", "copy_last")
+    )
+    assert model < copy_last, (model, copy_last)
+    assert metrics["forecast/model/moving/0.5s/frames"] == 4
