@@ -46,13 +46,14 @@ def find_windows(
 ) -> list[Window]:
     """All windows of a log, or of a part of it.
 
-    A horizon is served by the nearest admissible sweep, if that is at most `gap_tol_s` off. No
-    window reaches across a pause longer than `max_gap_s`, nor out of the view.
+    A horizon is served by the nearest admissible sweep, if that is at most `gap_tol_s` off and so
+    is the gap to the frame before it: one step of the recurrence. No window reaches across a pause
+    longer than `max_gap_s`, nor out of the view.
 
     Args:
         log: The log.
         horizons_s: Seconds after t0, rising.
-        gap_tol_s: Tolerance of a horizon.
+        gap_tol_s: Tolerance of a horizon and of the gap between consecutive frames.
         max_gap_s: Longest pause between consecutive sweeps of one stretch.
         key_frames_only: Take t0 and horizons from key frames alone.
         stride: Keep every n-th admissible t0.
@@ -69,13 +70,16 @@ def find_windows(
         return []
     valid = np.ones(len(usable), bool)
     frames = np.empty((len(usable), len(horizons_s)), np.int64)
-    previous = usable
+    previous, previous_s, tolerance_ns = usable, 0.0, _nanoseconds(gap_tol_s)
     for column, horizon_s in enumerate(horizons_s):
         wanted = times[usable] + _nanoseconds(horizon_s)
         frame = usable[_nearest(times[usable], wanted)]
-        valid &= np.abs(times[frame] - wanted) <= _nanoseconds(gap_tol_s)
+        gap_ns = _nanoseconds(horizon_s) - _nanoseconds(previous_s)
+        valid &= np.abs(times[frame] - wanted) <= tolerance_ns
+        valid &= np.abs(times[frame] - times[previous] - gap_ns) <= tolerance_ns
         valid &= (frame > previous) & (stretch[frame] == stretch[usable])
         frames[:, column] = previous = frame
+        previous_s = horizon_s
     stretch_start = np.searchsorted(stretch, stretch)
     return [
         Window(log, int(usable[n]), tuple(int(f) for f in frames[n]), int(stretch_start[usable[n]]))

@@ -15,18 +15,21 @@ def brute_force(times_s, is_key, horizons_s, tolerance_s, max_gap_s):
     for i in range(len(times_s)):
         if not is_key[i]:
             continue
-        frames, previous = [], i
+        frames, previous, previous_s = [], i, 0
         for horizon in horizons_s:
             best = min(
                 (j for j in range(len(times_s)) if is_key[j]),
                 key=lambda j: (abs(times_s[j] - times_s[i] - horizon), j),
             )
             off = abs(times_s[best] - times_s[i] - horizon)
+            gap_off = abs(times_s[best] - times_s[previous] - (horizon - previous_s))
             pauses = [times_s[j + 1] - times_s[j] for j in range(min(i, best), max(i, best))]
-            if off > tolerance_s or best <= previous or any(p > max_gap_s for p in pauses):
+            if max(off, gap_off) > tolerance_s or best <= previous:
+                break
+            if any(p > max_gap_s for p in pauses):
                 break
             frames.append(best)
-            previous = best
+            previous, previous_s = best, horizon
         else:
             found.append((i, tuple(frames)))
     return found
@@ -49,7 +52,7 @@ def test_windows_equal_brute_force(log_of_times, gaps_ms, keys, horizons_s, key_
         log, horizons_s, gap_tol_s=0.05, max_gap_s=0.5, key_frames_only=key_frames_only
     )
     usable = is_key if key_frames_only else np.ones(len(times_ms), bool)
-    expected = brute_force(times_ms, usable, [1000 * h for h in horizons_s], 50, 500)
+    expected = brute_force(times_ms, usable, [round(1000 * h) for h in horizons_s], 50, 500)
     assert [(w.t0, w.frames) for w in windows] == expected
     for window in windows:
         between = np.diff(times_ms[window.earliest : max(window.all_frames) + 1])
@@ -64,6 +67,14 @@ def test_regular_log(log_of_times):
     assert len(windows) == 38 and windows[0].frames == (5, 10) and windows[-1].t0 == 37
     assert windows[3].name == "log/000003"
     assert len(find_windows(log_of_times(np.arange(48) / 10), [0.5, 1.0], stride=4)) == 10
+
+
+def test_each_gap_between_frames_keeps_the_tolerance(log_of_times):
+    """Both horizons are met within 0.04 s, but the step between them is 0.08 s too short."""
+    log = log_of_times([0.0, 0.54, 0.96])
+    assert [w.t0 for w in find_windows(log, [0.5])] == [0]
+    assert find_windows(log, [0.5, 1.0]) == []
+    assert len(find_windows(log, [0.5, 1.0], gap_tol_s=0.09)) == 1
 
 
 def test_no_window_crosses_a_cut(log_of_times):
