@@ -3,7 +3,7 @@
     python tools/bench/nuscenes_index.py [--scenes 40] [--turns 7] [--root FOLDER]
 
 Each opening is a fresh process, ours and the devkit's in turn; imports are not counted. Memory is
-the growth of the resident set over that after the imports. "open and walk" also reads the times,
+the peak of the resident set above that after the imports. "open and walk" also reads the times,
 poses, key flags and boxes (in the sensor's frame, ours with velocities) of every sweep. The index
 is written once; its price is printed too. Without --root a set is invented (`nuscenes_root.py`).
 """
@@ -82,7 +82,7 @@ def _opening(case: str, root: Path) -> dict[str, Any]:
         watch = timing.Stopwatch()
         opened, walk = run()
         seconds = watch.read()
-        open_growth_mib = timing.resident_mib() - memory.before_mib
+        open_growth_mib = max(memory.peak_mib, timing.resident_mib()) - memory.before_mib
         walk(opened)
         both = watch.read()
     return {
