@@ -230,7 +230,7 @@ def _build(kind: Any, values: Any, prefix: str, place: str, base: Any = None) ->
                 f"{nearest(str(key), fields)}"
             )
         if dataclasses.is_dataclass(hints[key]):
-            inner = _default(fields[key]) if base is None else getattr(base, key)
+            inner = _default(fields[key], hints[key]) if base is None else getattr(base, key)
             arguments[key] = _build(hints[key], value, f"{path}.", place, inner)
         else:
             arguments[key] = convert(value, hints[key], key=path, place=place)
@@ -240,8 +240,13 @@ def _build(kind: Any, values: Any, prefix: str, place: str, base: Any = None) ->
         raise UserError(f"{_where(place)}{prefix.rstrip('.') or kind.__name__}: {error}") from None
 
 
-def _default(field: "dataclasses.Field[Any]") -> Any:
-    """What a field is when nothing is said of it; None where it must be given."""
+def _default(field: "dataclasses.Field[Any]", kind: Any) -> Any:
+    """What a field is when nothing is said of it; None where that is the class's own default.
+
+    A class may resolve one field by another, so its own defaults are left to it.
+    """
+    if field.default_factory is kind:
+        return None
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return None if field.default is dataclasses.MISSING else field.default

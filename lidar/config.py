@@ -6,12 +6,28 @@ silent the docstring says so.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from foretell.config import TrainerConfig
 
 FORMAT_VERSION = 1
+SHARPNESS_RANGE = (1.0, 1e4)
+"""Bounds of z, the sharpness of the rendered surface (TREND specification section 15)."""
+DEFAULT_SWEEPS = {"nuscenes": 10, "kitti": 1, "folder": 1}
+"""Input sweeps of each kind of data set, as its detectors read them."""
+
+
+def _refuse_unused(config: Any, names: Sequence[str], chosen: str, needed: str) -> None:
+    """Raise ValueError if a field that `chosen` leaves unused differs from its default."""
+    for field in dataclasses.fields(config):
+        if field.name not in names:
+            continue
+        made = field.default_factory
+        default = field.default if made is dataclasses.MISSING else made()
+        if getattr(config, field.name) != default:
+            raise ValueError(f"{field.name} has no effect with {chosen}: drop it, or set {needed}")
 
 
 @dataclass(frozen=True)
@@ -35,8 +51,9 @@ class DataConfig:
     """Logs that `foretell lidar forecast` scores; same grammar as `splits`."""
     frame: Literal["delivered", "flu"] = "delivered"
     """Axes of points and boxes: as the data set delivers them, or rotated to forward-left-up."""
-    num_sweeps: int = 1
-    """Input sweeps at t0 (1 = the key sweep alone); more than one adds the `dt` column."""
+    num_sweeps: int = 0
+    """Input sweeps at t0 (1 = the key sweep alone); more than one adds the `dt` column. 0 = the
+    data set's own: nuScenes 10, others 1."""
     sweep_stride: int = 1
     """Take every n-th earlier sweep when accumulating."""
     frame_gap_s: float = 0.5
@@ -64,6 +81,14 @@ class DataConfig:
     """Windows per process and step."""
     num_workers: int = 0
     """Loader processes."""
+
+    def __post_init__(self) -> None:
+        if self.num_sweeps < 0:
+            raise ValueError(
+                f"num_sweeps must be at least 1, or 0 for the data set's own, got {self.num_sweeps}"
+            )
+        if self.num_sweeps == 0:
+            object.__setattr__(self, "num_sweeps", DEFAULT_SWEEPS[self.kind])
 
 
 @dataclass(frozen=True)
@@ -107,7 +132,7 @@ class RecConfig:
     cell: Literal["conv", "conv_gru"] = "conv"
     """conv = the paper's shared f_3D; conv_gru = a gated alternative."""
     action: Literal["true", "zero", "shuffled"] = "true"
-    """What the recurrence is told of the ego motion: the truth, nothing, or another sample's."""
+    """What the recurrence is told of the ego motion: the truth, nothing, or another window's."""
     action_enc: Literal["split16", "none"] = "split16"
     """split16 = 16 sinusoid dims for dx, 16 for dy; none = raw metres."""
     action_frame: Literal["ego_tn", "sensor_t0"] = "ego_tn"
@@ -124,6 +149,10 @@ class RecConfig:
     """Add the previous volume to the next (open in the paper)."""
     detach_intermediate: bool = False
     """Cut the gradient between steps."""
+
+    def __post_init__(self) -> None:
+        if self.cell != "conv":
+            _refuse_unused(self, ("f3d", "norm", "residual"), f"cell {self.cell}", "cell conv")
 
 
 @dataclass(frozen=True)
@@ -166,6 +195,11 @@ class DecoderConfig:
     """Linear layers of the occupancy decoder."""
     occupancy_delta_m: float = 0.1
     """Distance along the ray of the occupied and the free query next to a return."""
+
+    def __post_init__(self) -> None:
+        if self.type != "occupancy":
+            names = ("occupancy_queries", "occupancy_widths", "occupancy_delta_m")
+            _refuse_unused(self, names, f"type {self.type}", "type occupancy")
 
 
 @dataclass(frozen=True)
@@ -210,7 +244,8 @@ class RenderConfig:
     near: float = 1.0
     """First sample in metres."""
     far: float | None = None
-    """Last sample in metres; none = exit of the volume box."""
+    """Last sample in metres; none = exit of the volume box, and for a ray that misses the box the
+    point nearest to its centre."""
     alpha: Literal["log", "eps"] = "log"
     """log = exact and stable; eps = NeuS code's 1e-5 in the quotient."""
     last_alpha: Literal["zero", "one"] = "zero"
@@ -220,11 +255,20 @@ class RenderConfig:
     normalize_weights: bool = False
     """Divide the range by the sum of weights."""
     inv_s_init: float = 20.085536923187668
-    """Initial sharpness z = exp(10 v), v0 = 0.3, in normalised units."""
+    """Initial sharpness z = exp(10 v), v0 = 0.3, in normalised units; z stays in [1, 1e4]."""
     chunk: int = 0
     """Rays per backward chunk; 0 = all at once."""
     checkpoint: bool = False
     """Recompute the field in the backward pass."""
+
+    def __post_init__(self) -> None:
+        low, high = SHARPNESS_RANGE
+        if not low <= self.inv_s_init <= high:
+            raise ValueError(
+                f"inv_s_init must lie in [{low:g}, {high:g}], where z stays: got {self.inv_s_init}"
+            )
+        if self.far is not None and self.far <= self.near:
+            raise ValueError(f"far must exceed near {self.near:g}, got {self.far:g}")
 
 
 @dataclass(frozen=True)
@@ -232,7 +276,7 @@ class LossConfig:
     """L1 terms and their weights (TREND eq. 12; NeurIPS version: three terms)."""
 
     weights: list[float] = dataclasses.field(default_factory=lambda: [1.0, 1.0, 1.0])
-    """Weights of range, surface and intensity."""
+    """Weights of range, surface and intensity; the occupancy decoder weighs its two terms 1:1."""
     unit: Literal["metres", "normalised"] = "metres"
     """Unit of the range and surface terms."""
     intensity: bool = True
@@ -274,7 +318,8 @@ class OptimConfig:
     warmup_iters: int = 500
     """Linear warm-up steps."""
     restart: bool = False
-    """Restart the cosine at each curriculum stage."""
+    """Restart the cosine at each curriculum stage that the run reaches; a curriculum that is not
+    enabled has one stage."""
     grad_clip: float = 35.0
     """Largest gradient norm; 0 = no clipping."""
 
@@ -297,8 +342,14 @@ class AugConfig:
 class AblationConfig:
     """How much of TREND is switched on (NeurIPS version, ablation table)."""
 
-    level: Literal["nf", "rec", "full"] = "full"
-    """nf = current frame only; rec = + recurrent embedding, field without time; full = TREND."""
+    level: Literal["scratch", "nf", "rec", "full"] = "full"
+    """scratch = no pretraining: the initialised model is saved as it is; nf = current frame only;
+    rec = + recurrent embedding, field without time; full = TREND."""
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether there is a recurrent embedding."""
+        return self.level in ("rec", "full")
 
 
 @dataclass(frozen=True)
@@ -397,11 +448,17 @@ class PretrainConfig:
             )
         if not 0 <= self.curriculum.p <= 1:
             raise ValueError(f"curriculum.p must lie in [0, 1], got {self.curriculum.p}")
-        if self.rec.action == "shuffled" and self.data.batch_size < 2:
+        if self.rec.action != "true" and not self.ablation.recurrent:
             raise ValueError(
-                "rec.action shuffled takes the action of another window of the batch: "
-                f"data.batch_size must be at least 2, got {self.data.batch_size}"
+                f"rec.action {self.rec.action} has no effect with ablation.level "
+                f"{self.ablation.level}, which has no recurrence: change one"
             )
+        for name in ("eikonal", "free_space", "line_of_sight"):
+            if getattr(self.loss, name) and self.decoder.type == "occupancy":
+                raise ValueError(
+                    f"loss.{name} has no effect with decoder.type occupancy: drop it, or set "
+                    "decoder.type sdf"
+                )
         if not 0 < self.rays.ground_weight <= 1:
             raise ValueError(
                 f"rays.ground_weight must lie in (0, 1], got {self.rays.ground_weight}"

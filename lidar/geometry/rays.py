@@ -1,6 +1,7 @@
 """Rays against the volume box."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -42,3 +43,52 @@ def exit_distance(
     hits = inside_slab.all(-1) & (leave > enter) & leave.isfinite()
     zero = torch.zeros_like(enter)
     return torch.where(hits, enter, zero), torch.where(hits, leave, zero), hits
+
+
+class SearchInterval(NamedTuple):
+    """Where along its ray a surface is searched, metres from the ray's origin."""
+
+    near_m: Float[Tensor, "*rays"]
+    """First distance."""
+    far_m: Float[Tensor, "*rays"]
+    """Last distance, >= the first."""
+    hits_volume: Bool[Tensor, "*rays"]
+    """Whether the ray meets the volume box beyond the nearest distance allowed."""
+
+
+def search_interval(
+    origin: Float[Tensor, "*rays 3"],
+    direction: Float[Tensor, "*rays 3"],
+    point_range: Sequence[float],
+    *,
+    near_m: float,
+    far_m: float | None,
+) -> SearchInterval:
+    """First and last distance at which a decoder looks for the surface.
+
+    From the entry into the volume box, at least `near_m`, to `far_m` or else the exit. A ray that
+    misses the box has no exit: it ends at `far_m` or else where it is nearest to the centre c of
+    the box, r = max((c - o) . d, `near_m`).
+
+    Args:
+        origin: Ray origins in metres, t0 frame.
+        direction: Unit directions.
+        point_range: The box, same frame.
+        near_m: Nearest distance (`render.near`).
+        far_m: Last distance (`render.far`); none = exit of the box.
+
+    Example:
+        >>> o, d = torch.tensor([[-9.0, 0, 0], [-9.0, 7, 0]]), torch.tensor([[1.0, 0, 0]] * 2)
+        >>> search_interval(o, d, [-2, -2, -2, 4, 2, 2], near_m=1.0, far_m=None)[1:]
+        (tensor([13., 10.]), tensor([ True, False]))
+    """
+    enter, leave, hits = exit_distance(origin, direction, point_range)
+    near = enter.clamp(min=near_m)
+    first = torch.full_like(near, near_m)
+    if far_m is None:
+        low, high = origin.new_tensor(list(point_range)).split(3)
+        beside = (((low + high) / 2 - origin) * direction).sum(-1).clamp(min=near_m)
+    else:
+        leave = beside = torch.full_like(near, far_m)
+    hits = hits & (leave > near)
+    return SearchInterval(torch.where(hits, near, first), torch.where(hits, leave, beside), hits)

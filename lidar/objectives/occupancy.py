@@ -13,7 +13,7 @@ from torch.nn import functional
 from foretell.blocks.mlp import mlp
 from lidar.config import TrendConfig
 from lidar.field import time_code
-from lidar.geometry.rays import exit_distance
+from lidar.geometry.rays import search_interval
 from lidar.objectives.targets import FrameLoss, RayTargets, RenderedRays
 from lidar.precision import at_least_float32, full_precision
 from lidar.rendering.interpolation import cell_rows, corner_rows, gather_corners
@@ -105,7 +105,8 @@ class OccupancyAlongRay(nn.Module):
     ) -> RenderedRays:
         """Expected range with the occupancy of each sample as its opacity.
 
-        What no sample stops travels to the exit of the volume. Arguments as `RangeRendering`.
+        What no sample stops travels to the far end, and so does a ray beside the volume. Arguments
+        as `RangeRendering`.
         """
         code = time_code(t_s, self.time_dim, self.config.field.time_scale)
         code = code if field_time else torch.zeros_like(code)
@@ -123,10 +124,9 @@ class OccupancyAlongRay(nn.Module):
         self, volume: Tensor, code: Tensor, ray_o: Tensor, ray_d: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         render = self.config.render
-        enter, leave, hits = exit_distance(ray_o, ray_d, self.config.point_range)
-        near = enter.clamp(min=render.near)
-        hits = hits & (leave > near)
-        far = torch.where(hits, leave, near + 1)
+        near, far, hits = search_interval(
+            ray_o, ray_d, self.config.point_range, near_m=render.near, far_m=render.far
+        )
         at_m = stratified(near, far, render.n_uniform + render.n_importance)
         points = ray_o[:, :, None] + at_m[..., None] * ray_d[:, :, None]
         logit, intensity = self._decode(volume, code, points)
@@ -135,7 +135,7 @@ class OccupancyAlongRay(nn.Module):
         sum_w = weights.sum(-1)
         range_m = (weights * at_m).sum(-1) + (1 - sum_w) * far
         brightness = (weights * intensity).sum(-1) / sum_w.clamp(min=1e-5)
-        return torch.where(hits, range_m, near), sum_w, brightness, hits
+        return torch.where(hits, range_m, far), sum_w, brightness, hits
 
     def _decode(
         self, volume: Tensor, code: Tensor, points_m: Float[Tensor, "batch rays queries 3"]

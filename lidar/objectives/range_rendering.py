@@ -3,13 +3,13 @@
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from lidar.config import TrendConfig
+from lidar.config import SHARPNESS_RANGE, TrendConfig
 from lidar.field import FieldVolume, TemporalField
-from lidar.geometry.rays import exit_distance
+from lidar.geometry.rays import SearchInterval, search_interval
 from lidar.objectives.targets import FrameLoss, RayTargets, RenderedRays
 from lidar.precision import full_precision
 from lidar.rendering import losses
@@ -18,8 +18,6 @@ from lidar.rendering.lattice import Lattice
 from lidar.rendering.march import Jitter, draw_jitter, march, march_naive
 from lidar.rendering.volume import expected_range, interval_range, interval_weights
 
-SHARPNESS_RANGE = (1.0, 1e4)
-"""Bounds of z."""
 EIKONAL_STEP_M = 0.1
 """Finite difference of the eikonal term."""
 
@@ -69,7 +67,7 @@ class RangeRendering(nn.Module):
         field_time: bool = True,
         chunk: int = 0,
     ) -> RenderedRays:
-        """Ranges along given rays, deterministic.
+        """Ranges along given rays, deterministic; a ray beside the volume gets its far end.
 
         Args:
             volume: Features of the frame.
@@ -261,7 +259,7 @@ class RangeRendering(nn.Module):
             range_m, sum_w = expected_range(
                 weights, at_m, normalize=self.render_config.normalize_weights
             )
-            range_m = torch.where(hits, range_m, near)
+            range_m = torch.where(hits, range_m, far)
         brightness = None
         if intensity:
             _, geometry = query(range_m[..., None])
@@ -280,14 +278,6 @@ class RangeRendering(nn.Module):
 
     def _bounds(
         self, ray_o: Float[Tensor, "batch rays 3"], ray_d: Float[Tensor, "batch rays 3"]
-    ) -> tuple[
-        Float[Tensor, "batch rays"], Float[Tensor, "batch rays"], Bool[Tensor, "batch rays"]
-    ]:
-        """First and last distance of each ray; a stretch of 1 m where it misses the volume."""
-        enter, leave, hits = exit_distance(ray_o, ray_d, self.point_range)
-        near = enter.clamp(min=self.render_config.near)
-        if self.render_config.far is not None:
-            leave = torch.full_like(leave, self.render_config.far)
-        hits = hits & (leave > near)
-        first = torch.full_like(near, self.render_config.near)
-        return torch.where(hits, near, first), torch.where(hits, leave, first + 1), hits
+    ) -> SearchInterval:
+        config = self.render_config
+        return search_interval(ray_o, ray_d, self.point_range, near_m=config.near, far_m=config.far)

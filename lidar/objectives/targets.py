@@ -63,4 +63,5 @@ class RenderedRays(NamedTuple):
     intensity: Float[Tensor, "batch rays"] | None
     """Intensity in [0, 1] at the rendered point."""
     hits_volume: Bool[Tensor, "batch rays"]
-    """False where the ray misses the volume; its range is then the first distance."""
+    """False where the ray misses the volume; its range is then the far end of its search interval
+    (`lidar.geometry.rays.search_interval`)."""

@@ -117,6 +117,23 @@ def test_a_partly_given_branch_keeps_the_owners_defaults():
     assert from_dict(Owner, {"inner": {"kind": "on"}}) == Owner(Inner("on", 7.0))
 
 
+def test_a_field_that_follows_another_follows_the_one_given():
+    @dataclass(frozen=True)
+    class Follower:
+        kind: str = "a"
+        label: str = ""
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "label", self.label or self.kind)
+
+    @dataclass(frozen=True)
+    class Owner:
+        inner: Follower = field(default_factory=Follower)
+
+    assert from_dict(Owner, {}).inner.label == "a"
+    assert from_dict(Owner, {"inner": {"kind": "b"}}).inner.label == "b"
+
+
 def test_merge_is_nested_and_replaces_lists():
     assert merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}}) == {"a": {"b": 1, "c": [3]}}
 

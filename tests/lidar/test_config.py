@@ -2,9 +2,15 @@
 
 import pytest
 
+from foretell.config import from_dict, to_dict
+from foretell.errors import UserError
+from foretell.presets import preset_names, read_config
 from lidar.config import (
+    AblationConfig,
     CurriculumConfig,
     DataConfig,
+    DecoderConfig,
+    LossConfig,
     MaskConfig,
     PretrainConfig,
     RaysConfig,
@@ -22,8 +28,12 @@ from lidar.config import (
         ({"curriculum": CurriculumConfig(p=-0.5)}, "curriculum.p must lie in"),
         ({"curriculum": CurriculumConfig(p=2.0)}, "curriculum.p must lie in"),
         (
-            {"rec": RecConfig(action="shuffled"), "data": DataConfig(batch_size=1)},
-            "rec.action shuffled .* data.batch_size must be at least 2, got 1",
+            {"rec": RecConfig(action="zero"), "ablation": AblationConfig("nf")},
+            "rec.action zero has no effect with ablation.level nf",
+        ),
+        (
+            {"loss": LossConfig(eikonal=0.1), "decoder": DecoderConfig(type="occupancy")},
+            "loss.eikonal has no effect with decoder.type occupancy",
         ),
     ],
 )
@@ -35,3 +45,44 @@ def test_settings_that_contradict_each_other(parts, message):
 def test_their_neighbours_are_fine():
     PretrainConfig(rays=RaysConfig(only_masked=True, n=1), render=RenderConfig(n_importance=0))
     PretrainConfig(rec=RecConfig(action="shuffled"), curriculum=CurriculumConfig(p=1.0))
+    PretrainConfig(rec=RecConfig(action="shuffled"), data=DataConfig(batch_size=1))
+    PretrainConfig(rec=RecConfig(residual=True), ablation=AblationConfig("nf"))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rec": {"cell": "conv_gru", "residual": True}}, "rec: residual has no effect with cell "),
+        ({"rec": {"cell": "conv_gru", "norm": "none"}}, "rec: norm has no effect with cell conv_g"),
+        ({"rec": {"cell": "conv_gru", "f3d": "conv_bn_relu"}}, "rec: f3d .* or set cell conv$"),
+        ({"decoder": {"occupancy_queries": 5}}, "decoder: occupancy_queries .* with type sdf"),
+        ({"decoder": {"occupancy_widths": [8]}}, "decoder: occupancy_widths .* set type occupancy"),
+        ({"render": {"inv_s_init": 0.5}}, r"render: inv_s_init must lie in \[1, 10000\], .* 0.5"),
+        ({"render": {"inv_s_init": 2e4}}, "render: inv_s_init must lie in"),
+        ({"render": {"far": 0.5}}, "render: far must exceed near 1, got 0.5"),
+        ({"data": {"num_sweeps": -1}}, "data: num_sweeps must be at least 1, or 0"),
+    ],
+)
+def test_values_that_their_branch_does_not_use_or_allow(values, message):
+    with pytest.raises(UserError, match=message):
+        from_dict(PretrainConfig, values)
+
+
+def test_values_of_the_chosen_branch_are_fine():
+    from_dict(PretrainConfig, {"decoder": {"type": "occupancy", "occupancy_queries": 5}})
+    from_dict(PretrainConfig, {"rec": {"cell": "conv", "residual": True}})
+    from_dict(PretrainConfig, {"rec": {"cell": "conv_gru"}, "ablation": {"level": "nf"}})
+
+
+@pytest.mark.parametrize("name", [n for n in preset_names("lidar") if n.startswith("trend_")])
+def test_every_preset_loads(name):
+    values = read_config(name, "lidar")[0]
+    assert from_dict(PretrainConfig, values).data.num_sweeps == values["data"]["num_sweeps"] > 0
+
+
+@pytest.mark.parametrize(("kind", "num_sweeps"), [("nuscenes", 10), ("kitti", 1), ("folder", 1)])
+def test_a_data_set_has_its_own_number_of_sweeps(kind, num_sweeps):
+    config = from_dict(PretrainConfig, {"data": {"kind": kind}})
+    assert config.data.num_sweeps == to_dict(config)["data"]["num_sweeps"] == num_sweeps
+    given = from_dict(PretrainConfig, {"data": {"kind": kind, "num_sweeps": 3}})
+    assert given.data.num_sweeps == DataConfig(kind, num_sweeps=3).num_sweeps == 3

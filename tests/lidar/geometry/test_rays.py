@@ -1,6 +1,6 @@
 import torch
 
-from lidar.geometry.rays import exit_distance
+from lidar.geometry.rays import exit_distance, search_interval
 
 BOX = [-2.0, -3.0, -1.0, 4.0, 3.0, 1.0]
 
@@ -31,3 +31,15 @@ def test_behind_and_degenerate_rays_miss():
     near, far, hits = exit_distance(origin, direction, BOX)
     assert not hits.any()
     assert torch.equal(near, torch.zeros(2)) and torch.equal(far, torch.zeros(2))
+
+
+def test_search_interval_of_hits_and_misses():
+    origin = torch.tensor([[-5.0, 0, 0], [0, 0, 0], [-5.0, 9, 0], [9.0, 9, 0]])
+    direction = torch.tensor([1.0, 0, 0]).expand(4, 3)
+    near, far, hits = search_interval(origin, direction, BOX, near_m=0.5, far_m=None)
+    assert hits.tolist() == [True, True, False, False]
+    torch.testing.assert_close(near, torch.tensor([3.0, 0.5, 0.5, 0.5]))
+    torch.testing.assert_close(far, torch.tensor([9.0, 4, 6, 0.5]))  # the centre is at x = 1
+    near, far, hits = search_interval(origin, direction, BOX, near_m=0.5, far_m=2.0)
+    assert hits.tolist() == [False, True, False, False]  # the first enters beyond 2 m
+    assert far.tolist() == [2.0] * 4 and (near == 0.5).all()
