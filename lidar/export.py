@@ -67,7 +67,8 @@ def run(config: ExportConfig, options: RunOptions) -> None:
     initial = sorted(key for key, value in status.items() if value == "initial")
     _log.info(
         "%s: %d tensors, %d of them initial%s",
-        path, len(state), len(initial), f" ({UNUSED_LAYER}*)" if initial else "",
+        path, len(state), len(initial),
+        f" ({UNUSED_LAYER}*)" if 0 < len(initial) < len(state) else "",
     )  # fmt: skip
     for licence in _licences(Path(config.model)):
         _log.info("data licence of the weights: %s", licence)
@@ -111,9 +112,11 @@ def backbone_of(directory: Path | str) -> tuple[dict[str, Tensor], dict[str, Sta
         state = {name.removeprefix(MODEL_PREFIX): stored.get_tensor(name) for name in names}
     if not state:
         raise UserError(f"{path} holds no {MODEL_PREFIX}* weights; is it a pretrained model?")
-    skipped = config.volume.source == "x_conv4"
+    untrained: tuple[str, ...] = (UNUSED_LAYER,) if config.volume.source == "x_conv4" else ()
+    if config.ablation.level == "scratch":
+        untrained = ("",)
     status: dict[str, Status] = {
-        key: "initial" if skipped and key.startswith(UNUSED_LAYER) else "trained" for key in state
+        key: "initial" if key.startswith(untrained) else "trained" for key in state
     }
     return state, status
 

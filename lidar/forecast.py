@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
-from numpy import ndarray
 
 from foretell.config import RunOptions
 from foretell.errors import UserError
@@ -18,12 +16,11 @@ from lidar.data.evaluation_window import EvaluationWindow, evaluation_window
 from lidar.data.features import feature_columns
 from lidar.data.index import open_dataset
 from lidar.data.structures import Boxes
-from lidar.data.window_dataset import actions_between, poses_in_t0
 from lidar.data.windows import Window, windows_of
 from lidar.evaluation.baselines import ConstantVelocityOracle, CopyLast
 from lidar.evaluation.forecast import Predictor, score, scored_protocols
 from lidar.evaluation.forecast_table import TableCaption, forecast_tables, mark_extrapolated
-from lidar.evaluation.model_predictor import ModelForecaster, shuffle_actions
+from lidar.evaluation.model_predictor import ModelForecaster, shuffled_actions
 from lidar.evaluation.protocols import Protocol, horizon_label
 from lidar.geometry.range_view import AngularBins
 from lidar.saved_model import load_trained, trained_config
@@ -111,6 +108,8 @@ def prepare(config: ForecastConfig) -> Scoring:
         horizons_s = config.eval.horizons_s or model.config.horizons_s
         check_input(model, config, dataset)
         check_steps(model, horizons_s)
+        if model.config.ablation.level == "scratch":
+            _log.warning("%s was never trained (ablation.level scratch): noise", config.model)
     if not horizons_s:
         raise UserError("no horizon to score: give --eval.horizons_s, such as '[0.5, 1.0]'")
     windows = windows_of(dataset.select(config.data.eval_splits), config.data, horizons_s)
@@ -122,7 +121,7 @@ def prepare(config: ForecastConfig) -> Scoring:
             config.eval, boxes_of, AngularBins(0.35, 0.35), config.rays
         )
     if model is not None:
-        actions = shuffle_actions({w.name: told_action(model, w) for w in windows})
+        actions = shuffled_actions(model, windows)
         forecaster = ModelForecaster(model, config.eval, shuffled_action=actions)
         predictors = forecaster.predictors() | predictors
         warn_of_overlap(config, dataset)
@@ -140,14 +139,6 @@ def prepare(config: ForecastConfig) -> Scoring:
 def boxes_of(window: EvaluationWindow, frame: int) -> Boxes | None:
     """Annotated boxes of a window's frame, for scoring alone."""
     return window.window.log.boxes(window.window.all_frames[frame])
-
-
-def told_action(model: Trend, window: Window) -> Float[ndarray, "horizons 3"]:
-    """The ego motion of a window in the axes the model was trained with."""
-    poses = poses_in_t0(window)
-    action = torch.from_numpy(actions_between(poses, window.log.sensor))[None]
-    told: ndarray = model.frame_actions(action, torch.from_numpy(poses)[None])[0].numpy()
-    return told
 
 
 def device_of(config: ForecastConfig) -> torch.device:
@@ -186,7 +177,7 @@ def check_steps(model: Trend, horizons_s: Sequence[float]) -> None:
     The latent goes from one scored horizon to the next, so none of the trained ones may be left
     out; further ones follow at the last gap. A model that is told the gap may take any.
     """
-    if model.config.ablation.level == "nf" or needs_gap_time(model.config):
+    if not model.config.ablation.recurrent or needs_gap_time(model.config):
         return
     steps = list(model.config.horizons_s)
     gap_s = steps[-1] - ([0.0, *steps])[-2]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import accumulate
 from typing import Any
 
 import lightning
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from foretell.checkpoints import check_architecture
 from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
-from lidar.config import PretrainConfig, num_epochs, trend_config
+from lidar.config import CurriculumConfig, PretrainConfig, num_epochs, trend_config
 from lidar.data.batch import WindowBatch
 from lidar.objectives.range_rendering import RangeRendering
 from lidar.trend import Trend
@@ -77,10 +78,12 @@ class PretrainModule(lightning.LightningModule):
         }
 
     def _restart_steps(self, total: int) -> list[int]:
-        """Steps at which the later curriculum stages begin."""
-        stages = self.config.curriculum.stages
-        ends = [sum(epochs for _, epochs in stages[: n + 1]) for n in range(len(stages) - 1)]
-        return [round(total * end / num_epochs(self.config.curriculum)) for end in ends]
+        """Steps at which the later curriculum stages begin, as far as the run goes."""
+        trainer = self.trainer
+        trainer.fit_loop.setup_data()  # else the batches are not counted where max_steps ends a run
+        steps_per_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        starts = stage_starts(self.config.curriculum, steps_per_epoch)
+        return [start for start in starts if start < total]
 
 
 def unused_modules(model: Trend) -> list[nn.Module]:
@@ -108,6 +111,19 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 def learning_rate_factor(step: int, total: int, warmup: int, restarts: list[int]) -> float:
     """Linear warm-up, then one cosine to zero, or one for each stretch between restarts.
+def stage_starts(curriculum: CurriculumConfig, steps_per_epoch: int) -> list[int]:
+    """Steps at which the later curriculum stages begin; none where it is not enabled.
+
+    Example:
+        >>> stage_starts(CurriculumConfig(stages=[[1, 12], [2, 12], [3, 24]]), 100)
+        [1200, 2400]
+    """
+    if not curriculum.enabled:
+        return []
+    epochs = [stage[1] for stage in curriculum.stages[:-1]]
+    return [steps_per_epoch * end for end in accumulate(epochs)]
+
+
 
     Example:
         >>> [round(learning_rate_factor(s, 100, 10, []), 3) for s in (0, 9, 55, 100)]
@@ -127,6 +143,8 @@ def run(config: PretrainConfig, options: RunOptions) -> None:
 
     Raises:
         UserError: Missing or broken data, no window, an unwritable run directory.
+    With `ablation.level` scratch nothing is trained: the model is kept as initialised.
+
     """
     from foretell.run import RunDirectory
     from foretell.trainer import build_trainer
@@ -140,6 +158,9 @@ def run(config: PretrainConfig, options: RunOptions) -> None:
     model = Trend(trend_config(config, data.feature_columns))
     module = PretrainModule(config, model)
     clip = config.optim.grad_clip or None
+    if config.ablation.level == "scratch":
+        finish(config, options, run_directory, model, data)
+        return
     trainer = build_trainer(
         whole_curriculum(config), run_directory, options, gradient_clip_val=clip
     )

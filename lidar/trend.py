@@ -60,7 +60,7 @@ class Trend(nn.Module):
             else config.encoder.out_channels
         )
         self.encoder = build_encoder(config.encoder, len(config.features))
-        if config.ablation.level != "nf":
+        if config.ablation.recurrent:
             self.action_encoder = ActionEncoder(
                 config.rec.f_act,
                 code=config.rec.action_enc,
@@ -106,21 +106,24 @@ class Trend(nn.Module):
 
         Args:
             volume: Volume at t0.
-            action: dx, dy, dtheta of each step in the axes of `rec.action_frame`.
+            action: What the recurrence is told: dx, dy, dtheta of each step in the axes of
+                `rec.action_frame`; `rec.action` zero hides it.
             gap_s: Seconds of each step.
 
         Returns:
             horizons + 1 volumes; the first is the input itself.
 
         Raises:
-            ValueError: If the model has no recurrence (`ablation.level` nf) and a step is asked.
+            ValueError: If the model has no recurrence and a step is asked.
         """
         volumes = [volume]
         if action.shape[1] == 0:
             return volumes
-        if self.config.ablation.level == "nf":
-            raise ValueError("ablation.level nf has no recurrence: only frame 0 can be decoded")
-        action = intervene(action, self.config.rec.action)
+        level = self.config.ablation.level
+        if not self.config.ablation.recurrent:
+            raise ValueError(f"ablation.level {level} has no recurrence: decode frame 0 alone")
+        if self.config.rec.action == "zero":
+            action = torch.zeros_like(action)
         codes = self.action_encoder(action.to(gap_s), gap_s)
         state = self.recurrence.seed_state(volume)
         for code in codes.unbind(1):
@@ -149,8 +152,7 @@ class Trend(nn.Module):
         volume = self.encode(batch.points, batch.point_batch, batch.batch_size)
         steps = int(batch.frame_index.max())
         gap_s = batch.t_s.diff(dim=1)[:, :steps]
-        actions = self.frame_actions(batch.action, batch.t0_SE3_tn)[:, :steps]
-        volumes = self.roll_out(volume, actions, gap_s)
+        volumes = self.roll_out(volume, batch.action[:, :steps], gap_s)
         slots = [RayTargets.of_slot(batch, slot) for slot in range(batch.frame_index.shape[1])]
         denominators = over_processes(torch.stack([self.decoder.counts(rays) for rays in slots]))
         total = batch.ray_r.new_zeros(())
@@ -232,17 +234,6 @@ def needs_gap_time(config: TrendConfig) -> bool:
     times = [0.0, *config.horizons_s]
     gaps = [b - a for a, b in zip(times[:-1], times[1:], strict=True)]
     return max(gaps, default=0.0) - min(gaps, default=0.0) > 1e-6
-
-
-def intervene(action: Float[Tensor, "batch horizons 3"], kind: str) -> Tensor:
-    """The true action, none, or that of the next sample of the batch."""
-    match kind:
-        case "zero":
-            return torch.zeros_like(action)
-        case "shuffled":
-            return action.roll(1, dims=0)
-        case _:
-            return action
 
 
 def pick_frames(

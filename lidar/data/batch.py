@@ -24,7 +24,7 @@ class WindowBatch:
     t0_SE3_tn: Float[Tensor, "batch frames 4 4"]
     """Sensor poses, float64."""
     action: Float[Tensor, "batch horizons 3"]
-    """dx, dy, dtheta from t_n to t_n+1."""
+    """dx, dy, dtheta from t_n to t_n+1, as the recurrence is told."""
     frame_index: Int[Tensor, "batch supervised"]
     """Frames with rays; 0 = t0."""
     ray_o: Float[Tensor, "batch supervised rays 3"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-AUGMENT, MASK, HORIZON, RAYS, RENDER = range(5)
+AUGMENT, MASK, HORIZON, RAYS, RENDER, ACTION = range(6)
 """Purposes; each has its own stream, so that changing one draw moves no other."""
 
 

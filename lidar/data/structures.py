@@ -86,7 +86,9 @@ class TrainingWindow:
     t0_SE3_tn: Float64[ndarray, "frames 4 4"]
     """[l+1] sensor pose at t_n in the t0 frame."""
     action: Float32[ndarray, "horizons 3"]
-    """[l] dx, dy (m), dtheta (rad) from t_n to t_n+1 in forward-left-up axes."""
+    """[l] what the recurrence is told: dx, dy (m), dtheta (rad) from t_n to t_n+1 in the axes of
+    `rec.action_frame` (forward-left-up at t_n by default), of this window or, with `rec.action`
+    shuffled, of another."""
     frame_index: Int64[ndarray, " supervised"]
     """[S] which frames have rays."""
     ray_o: Float32[ndarray, "supervised rays 3"]

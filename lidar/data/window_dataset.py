@@ -10,9 +10,10 @@ from numpy import ndarray
 from torch.utils.data import Dataset
 
 from foretell.errors import UserError
+from lidar.action_encoder import actions_in_t0_axes
 from lidar.config import PretrainConfig, num_epochs, trained_horizon
 from lidar.data.augment import augment_poses, draw_transform
-from lidar.data.draws import AUGMENT, HORIZON, MASK, RAYS, RENDER, SampleKey
+from lidar.data.draws import ACTION, AUGMENT, HORIZON, MASK, RAYS, RENDER, SampleKey
 from lidar.data.features import input_features, scaled_intensity
 from lidar.data.masking import VoxelMask, mask_points
 from lidar.data.ray_selection import RayTargets, outside_ego_box, select_rays
@@ -51,6 +52,11 @@ class WindowDataset(Dataset[TrainingWindow]):
         self.epoch = 0
         self.sensor: SensorSpec = windows[0].log.sensor
         self.grid = voxel_grid(config)
+        if config.rec.action == "shuffled" and len(windows) < 2:
+            raise UserError(
+                "rec.action shuffled takes the action of another window, but there is one window "
+                "alone: add logs to data.splits and data.val_splits"
+            )
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -81,7 +87,7 @@ class WindowDataset(Dataset[TrainingWindow]):
             points=points,
             t_s=seconds_after_t0(window),
             t0_SE3_tn=poses,
-            action=actions_between(poses, self.sensor),
+            action=self._told_action(sample, transform, poses),
             frame_index=np.array(supervised, np.int64),
             ray_o=np.stack([r.origin for r in rays]),
             ray_d=np.stack([r.direction for r in rays]),
@@ -93,6 +99,24 @@ class WindowDataset(Dataset[TrainingWindow]):
             copy_last_l1_m=self._copy_last_l1_m(window, rays[-1], poses[supervised[-1]], transform),
             name=window.name,
         )
+
+    def _told_action(
+        self,
+        sample: SampleKey,
+        transform: Float64[ndarray, "3 3"],
+        poses: Float64[ndarray, "frames 4 4"],
+    ) -> Float32[ndarray, "horizons 3"]:
+        """The window's own action or, with `rec.action` shuffled, that of another one."""
+        if self.config.rec.action == "shuffled":
+            step = sample.generator(ACTION).integers(1, len(self.windows))
+            other = self.windows[(sample.index + int(step)) % len(self.windows)]
+            poses = augment_poses(transform, poses_in_t0(other))
+        if self.config.rec.action_frame == "ego_tn":
+            return actions_between(poses, self.sensor)
+        told: Float32[ndarray, "horizons 3"] = (
+            actions_in_t0_axes(torch.from_numpy(poses)[None])[0].numpy().astype(np.float32)
+        )
+        return told
 
     def _input(
         self, window: Window, transform: Float64[ndarray, "3 3"], sample: SampleKey
@@ -139,7 +163,7 @@ class WindowDataset(Dataset[TrainingWindow]):
     def _future(self, epoch: int, sample: SampleKey, num_horizons: int) -> list[int]:
         """The future frame m of this sample, or none: p(m) proportional to p^(m-1), eq. 13."""
         curriculum = self.config.curriculum
-        if self.config.ablation.level == "nf":
+        if not self.config.ablation.recurrent:
             return []
         stage_of = epoch if self.training else num_epochs(curriculum)
         furthest = trained_horizon(curriculum, stage_of, num_horizons)

@@ -1,8 +1,10 @@
 """Batch-norm statistics for unmasked input: training sees masked sweeps, evaluation whole ones."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
+from jaxtyping import Float
+from numpy import ndarray
 from torch import nn
 
 from lidar.data.evaluation_window import EvaluationWindow
@@ -11,7 +13,12 @@ from lidar.trend import Trend
 
 
 @torch.no_grad()
-def recalibrate_batch_norm(model: Trend, windows: Iterable[EvaluationWindow]) -> int:
+def recalibrate_batch_norm(
+    model: Trend,
+    windows: Iterable[EvaluationWindow],
+    *,
+    actions: Mapping[str, Float[ndarray, "horizons 3"]] | None = None,
+) -> int:
     """Re-estimate the running statistics of every batch norm on unmasked training windows.
 
     Statistics start afresh and are the plain average over the windows' batches (cumulative, no
@@ -21,6 +28,7 @@ def recalibrate_batch_norm(model: Trend, windows: Iterable[EvaluationWindow]) ->
     Args:
         model: Changed in place.
         windows: Unmasked windows of the training split.
+        actions: Window name -> what the recurrence is told; none = the window's own action.
 
     Returns:
         Number of windows used.
@@ -44,7 +52,8 @@ def recalibrate_batch_norm(model: Trend, windows: Iterable[EvaluationWindow]) ->
     num_windows = 0
     try:
         for window in windows:
-            roll_out_window(model, encode_window(model, window), window)
+            told = None if actions is None else actions[window.name]
+            roll_out_window(model, encode_window(model, window), window, told)
             num_windows += 1
     finally:
         for norm, old_momentum, buffers in zip(norms, momentum, before, strict=True):

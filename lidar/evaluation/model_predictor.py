@@ -2,10 +2,11 @@
 
 The window is encoded once (unmasked input, eval mode) and rolled out once per action; the rays of a
 frame are rendered in chunks. Interventions tell how sensitive one saved model is; what action and
-time buy is told only by models retrained without them.
+time buy is told only by models retrained without them. Those are asked as they were trained:
+`rec.action` shuffled means the action of another window here, too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,10 +18,13 @@ from torch import Tensor
 
 from lidar.config import EvalConfig
 from lidar.data.evaluation_window import EvaluationWindow
+from lidar.data.window_dataset import actions_between, poses_in_t0
+from lidar.data.windows import Window
 from lidar.evaluation.forecast import ForecastRanges, Predictor
 from lidar.trend import Trend
 
-Action = Literal["true", "zero", "shuffled"]
+Action = Literal["trained", "zero", "shuffled"]
+"""As in training (`rec.action`), or an intervention."""
 
 
 class ModelForecaster:
@@ -30,7 +34,8 @@ class ModelForecaster:
         model: The pretrained model; put into eval mode.
         config: `eval` of the configuration.
         shuffled_action: Window name -> action of another window in the axes of `rec.action_frame`,
-            see `shuffle_actions`; none = no predictor `shuffled_action`.
+            see `shuffle_actions`; none = no predictor `shuffled_action`. A model of `rec.action`
+            shuffled needs it.
     """
 
     def __init__(
@@ -48,14 +53,18 @@ class ModelForecaster:
         self._volumes: dict[Action, list[Tensor]] = {}
 
     def predictors(self) -> dict[str, Predictor]:
-        """`model`, and with `eval.interventions` those that its recurrence and field can feel."""
+        """`model`, and with `eval.interventions` those that its recurrence and field can feel.
+
+        What a model was trained with is no intervention: the row would repeat `model`.
+        """
         found: dict[str, Predictor] = {"model": ModelPredictor(self)}
-        level = self.model.config.ablation.level
-        if self.config.interventions and level != "nf":
-            found["zero_action"] = ModelPredictor(self, action="zero")
-            if self.shuffled_action is not None:
+        config = self.model.config
+        if self.config.interventions and config.ablation.recurrent:
+            if config.rec.action != "zero":
+                found["zero_action"] = ModelPredictor(self, action="zero")
+            if config.rec.action == "true" and self.shuffled_action is not None:
                 found["shuffled_action"] = ModelPredictor(self, action="shuffled")
-            if level == "full" and self.model.config.field.time:
+            if config.ablation.level == "full" and config.field.time:
                 found["no_time"] = ModelPredictor(self, field_time=False)
         return found
 
@@ -74,8 +83,10 @@ class ModelForecaster:
     def _action(
         self, window: EvaluationWindow, action: Action
     ) -> Float[ndarray, "horizons 3"] | None:
+        if action == "trained" and self.model.config.rec.action == "shuffled":
+            action = "shuffled"
         match action:
-            case "true":
+            case "trained":
                 return None
             case "zero":
                 return np.zeros_like(window.action)
@@ -90,19 +101,19 @@ class ModelPredictor:
     """One way of asking the model."""
 
     forecaster: ModelForecaster
-    action: Action = "true"
+    action: Action = "trained"
     """What the recurrence is told of the ego motion."""
     field_time: bool = True
     """Whether the field is told the time."""
 
     @torch.no_grad()
     def predict(self, window: EvaluationWindow, frame: int) -> ForecastRanges:
-        """Rendered ranges; rays that miss the volume are flagged and get their exit range."""
+        """Rendered ranges; rays that miss the volume are flagged and get their far end."""
         volume = self.forecaster.volumes(window, self.action)[frame]
         model = self.forecaster.model
         direction = _tensor(window.direction[frame], volume)[None]
         # A model of the current frame alone has learnt no other time than t0.
-        static = model.config.ablation.level == "nf"
+        static = not model.config.ablation.recurrent
         rendered = model.render(
             volume,
             _tensor(window.t_s[:1] if static else window.t_s[frame : frame + 1], volume),
@@ -124,6 +135,21 @@ def shuffle_actions(
     names = sorted(actions)
     order = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
     return {name: actions[order[i - 1]] for i, name in enumerate(order)}
+
+
+def shuffled_actions(
+    model: Trend, windows: Sequence[Window]
+) -> dict[str, Float[ndarray, "horizons 3"]]:
+    """For every window the action of another one, in the axes the model was trained with."""
+    return shuffle_actions({window.name: told_action(model, window) for window in windows})
+
+
+def told_action(model: Trend, window: Window) -> Float[ndarray, "horizons 3"]:
+    """The ego motion of a window in the axes the model was trained with."""
+    poses = poses_in_t0(window)
+    action = torch.from_numpy(actions_between(poses, window.log.sensor))[None]
+    told: ndarray = model.frame_actions(action, torch.from_numpy(poses)[None])[0].numpy()
+    return told
 
 
 @torch.no_grad()
@@ -149,7 +175,7 @@ def roll_out_window(
         window: Gives the times and the true action.
         action: Replaces the true action, in the axes of `rec.action_frame`.
     """
-    if model.config.ablation.level == "nf":
+    if not model.config.ablation.recurrent:
         return [volume] * len(window.t_s)
     if action is None:
         poses = torch.from_numpy(window.t0_SE3_tn)[None].to(volume.device)

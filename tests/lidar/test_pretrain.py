@@ -16,11 +16,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from foretell.cli import main
+from foretell.errors import UserError
 from foretell.history import read_history
 from foretell.run import check_metrics
-from lidar.config import LossConfig
+from lidar.config import CurriculumConfig, LossConfig
 from lidar.doctor import CONFIG, made_up_batch
-from lidar.pretrain import learning_rate_factor, parameter_groups, unused_modules
+from lidar.export import read_backbone
+from lidar.pretrain import learning_rate_factor, parameter_groups, stage_starts, unused_modules
 from lidar.trend import Trend
 
 STEPS_PER_EPOCH, EPOCHS = 3, 3
@@ -228,3 +230,59 @@ def test_learning_rate_warms_up_and_falls_once_or_in_each_stage():
     assert once[0] == pytest.approx(0.1) and once[9] == once[10] == 1
     assert once[10:] == sorted(once[10:], reverse=True) and once[100] == pytest.approx(0)
     assert twice[39] < 0.01 and twice[40] == 1 and twice[100] == pytest.approx(0)
+def test_scratch_keeps_the_initialised_model(tmp_path, foretell, street_root, tiny_yaml):
+    """`ablation.level` scratch: nothing is trained; export and forecast take it all the same."""
+    out = tmp_path / "run"
+    answer = foretell(*words(street_root, tiny_yaml, out), "--ablation.level", "scratch",
+                      "--seed", 3, "--quiet")  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert not (out / "checkpoints").exists() and not (out / "metrics.csv").exists()
+    config = Trend.from_pretrained(out / "model").config
+    torch.manual_seed(3)
+    fresh = Trend(config).state_dict()
+    kept = load_file(out / "model" / "model.safetensors")
+    assert fresh.keys() == kept.keys()
+    assert all(torch.equal(fresh[key], kept[key]) for key in fresh)
+    assert "not trained: weights as initialised" in (out / "model" / "README.md").read_text()
+    answer = foretell("lidar", "export", "--model", out / "model", "--out", tmp_path / "b.pth")
+    assert answer.code == 0, answer.err
+    _, status = read_backbone(tmp_path / "b.pth")
+    assert set(status.values()) == {"initial"}
+    answer = foretell("lidar", "forecast", "--model", out / "model", "--figures", 0,
+                      "--out", tmp_path / "scored", "--quiet")  # fmt: skip
+    assert answer.code == 0 and "was never trained (ablation.level scratch)" in answer.err
+    metrics = json.loads((tmp_path / "scored" / "metrics.json").read_text())
+    assert metrics["forecast/model/all/mean/l1_m"] > metrics["forecast/copy_last/all/mean/l1_m"]
+    assert not any("/zero_action/" in key for key in metrics)
+
+
+def test_stages_begin_at_their_epochs_however_long_the_run():
+    curriculum = CurriculumConfig(stages=[[1, 12], [2, 12], [3, 24]])
+    assert stage_starts(curriculum, 100) == [1200, 2400]
+    assert stage_starts(dataclasses.replace(curriculum, enabled=False), 100) == []
+    assert stage_starts(CurriculumConfig(stages=[[1, 5]]), 100) == []
+
+
+@pytest.mark.parametrize(
+    ("trainer", "enabled", "restarts"),
+    [({}, True, [3]), ({"max_epochs": 5}, True, [3]), ({"max_steps": 3}, True, []),
+     ({"accumulate_grad_batches": 2}, True, [2]), ({}, False, [])],
+)  # fmt: skip
+def test_the_cosine_restarts_where_a_stage_begins(
+    monkeypatch, tmp_path, foretell, street_root, tiny_yaml, trainer, enabled, restarts
+):
+    """Three batches an epoch; the second stage begins with the second epoch."""
+    seen = []
+
+    def spy(step, total, warmup, starts):
+        seen.append(starts)
+        raise UserError("seen")
+
+    monkeypatch.setattr("lidar.pretrain.learning_rate_factor", spy)
+    flags = [word for key, value in trainer.items() for word in (f"--trainer.{key}", value)]
+    answer = foretell(*words(street_root, tiny_yaml, tmp_path / "run"), "--quiet", *flags,
+                      "--optim.restart", "true", "--optim.warmup_iters", 1,
+                      "--curriculum.enabled", str(enabled).lower())  # fmt: skip
+    assert answer.code == 2 and seen == [restarts], answer.err
+
+

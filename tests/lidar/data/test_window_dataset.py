@@ -15,6 +15,7 @@ from lidar.config import (
     MaskConfig,
     PretrainConfig,
     RaysConfig,
+    RecConfig,
     forecast_horizons_s,
 )
 from lidar.data.features import feature_columns, input_features, scaled_intensity
@@ -178,12 +179,71 @@ def test_augmentation_moves_points_rays_and_actions_together(config):
                                atol=1e-6)  # fmt: skip
 
 
-def test_the_encoder_input_knows_nothing_of_the_future(config, tmp_path):
+def test_t20_the_encoder_input_knows_neither_future_nor_masked_voxels(config, tmp_path):
     before = build(config)[(5, 0)]
+    folder = tmp_path / "sequences" / "00" / "velodyne"
     for i in range(1, 24):
-        path = tmp_path / "sequences" / "00" / "velodyne" / f"{i:06d}.bin"
-        np.full((7, 4), 0.5, "<f4").tofile(path)
-    np.testing.assert_array_equal(build(config)[(5, 0)].points, before.points)
+        np.full((7, 4), 0.5, "<f4").tofile(folder / f"{i:06d}.bin")
+    points = np.fromfile(folder / "000000.bin", "<f4").reshape(-1, 4)
+    seen = (points[:, None] == before.points).all(2).any(1)
+    assert 0 < seen.sum() == len(before.points) < 0.3 * len(points)
+    points[~seen, 3] = 1 - points[~seen, 3]
+    points.tofile(folder / "000000.bin")
+    after = build(config)[(5, 0)]
+    np.testing.assert_array_equal(after.points, before.points)
+    assert not np.array_equal(after.ray_i[0], before.ray_i[0])  # the targets do know
+
+
+def turning(config, root):
+    """The drive with a step and a turn that differ from sweep to sweep, told in two ways."""
+    angles, path = 0.01 * np.arange(24) ** 1.5, root / "sequences" / "00" / "poses.txt"
+    poses = np.loadtxt(path).reshape(-1, 3, 4)
+    poses[:, 0, 0] = poses[:, 2, 2] = np.cos(angles)
+    poses[:, 0, 2], poses[:, 2, 0] = -np.sin(angles), np.sin(angles)
+    poses[:, 2, 3] = 0.5 * np.arange(24) ** 1.2
+    np.savetxt(path, poses.reshape(24, 12))
+    return {
+        (action, frame): build(
+            dataclasses.replace(config, rec=RecConfig(action=action, action_frame=frame))
+        )
+        for action in ("true", "shuffled")
+        for frame in ("ego_tn", "sensor_t0")
+    }
+
+
+@pytest.mark.parametrize("frame", ["ego_tn", "sensor_t0"])
+def test_a_shuffled_action_is_another_windows_and_keyed(config, tmp_path, frame):
+    """It depends on (seed, epoch, index), so neither on the batch nor on the process."""
+    datasets = turning(config, tmp_path)
+    true, shuffled = datasets["true", frame], datasets["shuffled", frame]
+    actions = np.stack([true[(3, i)].action for i in range(len(true))])
+    told = [
+        [
+            int(np.flatnonzero((actions == shuffled[(e, i)].action).all((1, 2)))[0])
+            for i in range(18)
+        ]
+        for e in (3, 4)
+    ]
+    assert all(other != own for row in told for own, other in enumerate(row))
+    assert told[0] != told[1] and len(set(told[0])) > 6
+    again = turning(config, tmp_path)["shuffled", frame]
+    np.testing.assert_array_equal(again[(3, 5)].action, shuffled[(3, 5)].action)
+    assert same(true[(3, 5)], shuffled[(3, 5)])  # and moves no other draw
+
+
+def test_told_actions_follow_the_configured_axes(config, tmp_path):
+    datasets = turning(config, tmp_path)
+    ego, t0 = datasets["true", "ego_tn"][(3, 9)], datasets["true", "sensor_t0"][(3, 9)]
+    np.testing.assert_allclose(t0.action[:, :2], np.diff(t0.t0_SE3_tn[:, :2, 3], axis=0), atol=1e-6)
+    np.testing.assert_allclose(ego.action[:, 2], t0.action[:, 2], atol=1e-6)
+    assert np.abs(ego.action[1:, :2] - t0.action[1:, :2]).max() > 0.02
+
+
+def test_one_window_alone_has_no_other_action(config):
+    dataset = build(config)
+    shuffled = dataclasses.replace(config, rec=RecConfig(action="shuffled"))
+    with pytest.raises(UserError, match=r"rec.action shuffled takes .* one window alone"):
+        WindowDataset(dataset.windows[:1], shuffled, training=True)
 
 
 def test_labels_are_out_of_reach(nuscenes_root):

@@ -90,12 +90,37 @@ def test_interventions_change_what_they_name(model: Trend, window: EvaluationWin
         forecaster.predictors()["shuffled_action"].predict(replace(window, name="elsewhere"), 1)
 
 
+@pytest.mark.parametrize("told", ["zero", "shuffled"])
+def test_a_model_retrained_without_the_action_is_asked_as_trained(
+    window: EvaluationWindow, told: str
+) -> None:
+    torch.manual_seed(0)
+    model = Trend(replace(TINY, rec=replace(TINY.rec, action=told))).eval()
+    other = {window.name: np.array([[0.5, -1.0, -0.4]] * 2, np.float32)}
+    forecaster = ModelForecaster(model, EvalConfig(), shuffled_action=other)
+    found = forecaster.predictors()
+    assert set(found) == {"model", "no_time"} | ({"zero_action"} if told == "shuffled" else set())
+    given = found["model"].predict(window, 2).range_m
+    moved = replace(window, action=-3 * window.action)  # the own action does not count
+    blind = ModelForecaster(model, EvalConfig(), shuffled_action=other).predictors()["model"]
+    np.testing.assert_array_equal(given, blind.predict(moved, 2).range_m)
+    truth = replace(TINY.rec, action="true")
+    plain = Trend(replace(TINY, rec=truth)).eval()
+    plain.load_state_dict(model.state_dict())
+    as_told = np.zeros_like(window.action) if told == "zero" else other[window.name]
+    direct = ModelForecaster(plain, EvalConfig()).predictors()["model"]
+    np.testing.assert_array_equal(given, direct.predict(replace(window, action=as_told), 2).range_m)
+    if told == "shuffled":
+        with pytest.raises(ValueError, match="no action for window"):
+            ModelForecaster(model, EvalConfig()).predictors()["model"].predict(window, 1)
+
+
 def test_a_model_of_the_current_frame_keeps_its_volume(window: EvaluationWindow) -> None:
     torch.manual_seed(0)
     model = Trend(replace(TINY, ablation=AblationConfig(level="nf"))).eval()
     forecaster = ModelForecaster(model, EvalConfig())
     assert set(forecaster.predictors()) == {"model"}
-    first, second = forecaster.volumes(window, "true")[1:]
+    first, second = forecaster.volumes(window, "trained")[1:]
     assert first is second
     ranges = forecaster.predictors()["model"].predict(window, 2).range_m
     assert np.isfinite(ranges).all()
