@@ -1,6 +1,7 @@
 """Input and ground truth of a forecast evaluation: unmasked points, all rays of every frame."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -42,7 +43,8 @@ class EvaluationWindow:
     t0_points: Float32[ndarray, "_ 3"]
     """The raw sweep at t0."""
     history_points: Float32[ndarray, "_ 3"]
-    """All input sweeps."""
+    """All input sweeps, without the own car where each of them saw it: carried along it would stand
+    on the road."""
     name: str
     """<log>/<sweep number>."""
     window: Window
@@ -56,14 +58,19 @@ def evaluation_window(window: Window, config: PretrainConfig | ForecastConfig) -
     `eval.max_rays` a draw that depends on the window alone keeps so many per frame.
     """
     data, sensor = config.data, window.log.sensor
-    history = window.log.accumulated(
-        window.t0, data.num_sweeps, data.sweep_stride, earliest=window.earliest
+    accumulated = partial(
+        window.log.accumulated,
+        window.t0,
+        data.num_sweeps,
+        data.sweep_stride,
+        earliest=window.earliest,
     )
+    foreign = accumulated(keep=lambda xyz: outside_ego_box(xyz, sensor, config.rays))
     poses = poses_in_t0(window)
     frames = [_frame(window, n, poses[n], config) for n in range(len(poses))]
     origins, directions, ranges, intensities, grounds = zip(*frames, strict=True)
     return EvaluationWindow(
-        points=input_features(history, data, sensor),
+        points=input_features(accumulated(), data, sensor),
         t_s=seconds_after_t0(window),
         t0_SE3_tn=poses,
         action=actions_between(poses, sensor),
@@ -73,7 +80,7 @@ def evaluation_window(window: Window, config: PretrainConfig | ForecastConfig) -
         intensity=intensities,
         is_ground=grounds,
         t0_points=np.ascontiguousarray(window.log.sweep(window.t0).points[:, :3]),
-        history_points=np.ascontiguousarray(history.points[:, :3]),
+        history_points=np.ascontiguousarray(foreign.points[:, :3]),
         name=window.name,
         window=window,
     )

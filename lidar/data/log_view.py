@@ -1,7 +1,7 @@
 """One log, or a part of it, as the index knows it: times and poses at once, sweeps on demand."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -132,7 +132,15 @@ class LogView:
             ring=ring,
         )
 
-    def accumulated(self, i: int, num_sweeps: int, stride: int = 1, *, earliest: int = 0) -> Sweep:
+    def accumulated(
+        self,
+        i: int,
+        num_sweeps: int,
+        stride: int = 1,
+        *,
+        earliest: int = 0,
+        keep: Callable[[Float32[ndarray, "points 3"]], Bool[ndarray, " points"]] | None = None,
+    ) -> Sweep:
         """Sweep `i` and earlier ones in sweep `i`'s frame, with a `dt` column.
 
         Own-car returns (abs x < 1 and abs y < 1) are dropped in the frame of the sweep that saw
@@ -143,6 +151,7 @@ class LogView:
             num_sweeps: Sweeps to join, the reference included.
             stride: Take every n-th earlier sweep.
             earliest: No sweep before this one is used (the start of the uninterrupted stretch).
+            keep: Which returns to keep besides, from x y z in the frame of the sweep that saw them.
         """
         self._check(i)
         available, sources = i, []
@@ -152,13 +161,13 @@ class LogView:
             sources.append(available)
         width, end = len(self.point_columns) + 1, 0
         joined: Float32[ndarray, "points columns"] = np.empty((0, width), np.float32)
-        rings, seen = [], self._without_own_car(i)
+        rings, seen = [], self._without_own_car(i, keep)
         ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[sources]
         ref_SE3_source[np.equal(sources, i)] = np.eye(4)
         dt_s = 1e-9 * (self.timestamps_ns[i] - self.timestamps_ns[sources])
         for n, source in enumerate(sources):
             if n and source != sources[n - 1]:
-                seen = self._without_own_car(source)
+                seen = self._without_own_car(source, keep)
             start, end = end, end + len(seen.rows)
             if end > len(joined):
                 # Room for the rest at once: fresh memory costs more than the arithmetic, and
@@ -205,10 +214,14 @@ class LogView:
             num_points=np.array(self.arrays["box_num_points"][first:last]),
         )
 
-    def _without_own_car(self, i: int) -> "_Seen":
+    def _without_own_car(
+        self,
+        i: int,
+        keep: Callable[[Float32[ndarray, "points 3"]], Bool[ndarray, " points"]] | None,
+    ) -> "_Seen":
         points, ring = self._read(i)
         near = (np.abs(points[:, 0]) < NEAR_EGO_M) & (np.abs(points[:, 1]) < NEAR_EGO_M)
-        rows = np.flatnonzero(~near)
+        rows = np.flatnonzero(~near if keep is None else ~near & keep(points[:, :3]))
         return _Seen(points, rows, None if ring is None else ring.take(rows))
 
     def _read(

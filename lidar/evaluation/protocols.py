@@ -39,8 +39,6 @@ class Protocol:
     """Crop of `cd_m2`; none = whole clouds."""
     ego_box: tuple[float, float, float, float] | None = None
     """x_min x_max y_min y_max of returns left out, forward-left-up axes at the scored sensor."""
-    input_sweeps: int | None = None
-    """Input sweeps of the published protocol; none = not fixed."""
 
     def keeps(self, points_flu: Float[ndarray, "rays 3"]) -> Bool[ndarray, " rays"]:
         """Which returns (forward-left-up axes at their own sensor) the protocol scores."""
@@ -111,7 +109,7 @@ def published_protocol(
     if name == "b":
         protocol = Protocol(
             name="b",
-            title="B: ViDAR (CVPR 2024), one mean per horizon",
+            title="B: ViDAR (CVPR 2024), 1 s or 3 s in, one mean per horizon",
             horizons_s=(0.5, 1.0, 1.5, 2.0, 2.5, 3.0),
             slices="per_horizon",
             metrics=("cd",),
@@ -127,14 +125,13 @@ def published_protocol(
         }[name, nuscenes]
         protocol = Protocol(
             name=name,
-            title=f"A: 4D-Occ (CVPR 2023), {name[2:]}, horizons pooled",
+            title=f"A: 4D-Occ (CVPR 2023), {name[2:]}, {num_frames} sweeps in, horizons pooled",
             horizons_s=tuple(round(step_s * n, 6) for n in range(1, num_frames + 1)),
             slices="pooled",
             metrics=("rays", "rays_4docc", "cd", "nfcd"),
             nfcd_box=BOX_4DOCC,
             # Printed for nuScenes axes (x right, y forward): x +-0.8, y -1.5..2.5.
             ego_box=(-1.5, 2.5, -0.8, 0.8) if nuscenes else None,
-            input_sweeps=num_frames,
         )
     missing = [
         horizon

@@ -25,7 +25,6 @@ def test_all_rays_of_every_frame(window_and_config):
     assert scored.t_s.tolist() == pytest.approx([0.0, 0.5, 1.0])
     assert len(scored.range_m) == 3 and scored.name == "scene-0103/000000"
     assert scored.points.shape[1] == 5 and len(scored.t0_points) == 300
-    assert len(scored.history_points) == len(scored.points)
     for n, frame in enumerate(window.all_frames):
         hits = scored.origin[n] + scored.range_m[n][:, None] * scored.direction[n]
         sweep = window.log.sweep(frame).points
@@ -49,3 +48,23 @@ def test_limits_of_range_and_number(window_and_config):
     for ranges, repeated in zip(scored.range_m, again.range_m, strict=True):
         assert len(ranges) == 40 and ranges.min() >= 5 and ranges.max() <= 15
         np.testing.assert_array_equal(ranges, repeated)
+
+
+def test_history_leaves_out_the_own_car_of_the_sweep_that_saw_it(window_and_config):
+    """The input keeps what lies beyond 1 m, as detectors do; what is copied forward must not."""
+    window, config = window_and_config
+    window = dataclasses.replace(window, t0=12, frames=(16, 20))
+    scored = evaluation_window(window, config)
+    expected, num_beyond_1_m = [], 0
+    for source in (12, 11, 10):
+        xyz = window.log.sweep(source).points[:, :3]
+        x, y = xyz[:, 0], xyz[:, 1]
+        carrier = (np.abs(x) < 1) & (y > -1.5) & (y < 2.5)
+        carrier |= (np.abs(x) < 1) & (np.abs(y) < 1)
+        num_beyond_1_m += int((carrier & (np.abs(y) >= 1)).sum())
+        poses = window.log.global_SE3_lidar
+        t0_SE3_source = np.linalg.inv(poses[12]) @ poses[source]
+        expected.append(transform_points(t0_SE3_source, xyz[~carrier]))
+    np.testing.assert_allclose(scored.history_points, np.concatenate(expected), atol=1e-3)
+    assert num_beyond_1_m > 0
+    assert len(scored.points) == len(scored.history_points) + num_beyond_1_m

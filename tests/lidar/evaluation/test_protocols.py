@@ -28,7 +28,7 @@ def test_a_pools_horizons_and_crops_nfcd_alone() -> None:
     assert protocol.slices_of(0.5) == protocol.slices_of(1.0) == ("mean",)
     assert protocol.slices_of(1.5) == ()
     assert (protocol.nfcd_box, protocol.cd_box) == ((-70, -70, -4.5, 70, 70, 4.5), None)
-    assert protocol.input_sweeps == 2
+    assert "1s, 2 sweeps in" in protocol.title
     assert len(published_protocol("a_3s", SIX).horizons_s) == 6
 
 
