@@ -109,8 +109,6 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
-def learning_rate_factor(step: int, total: int, warmup: int, restarts: list[int]) -> float:
-    """Linear warm-up, then one cosine to zero, or one for each stretch between restarts.
 def stage_starts(curriculum: CurriculumConfig, steps_per_epoch: int) -> list[int]:
     """Steps at which the later curriculum stages begin; none where it is not enabled.
 
@@ -124,6 +122,8 @@ def stage_starts(curriculum: CurriculumConfig, steps_per_epoch: int) -> list[int
     return [steps_per_epoch * end for end in accumulate(epochs)]
 
 
+def learning_rate_factor(step: int, total: int, warmup: int, restarts: list[int]) -> float:
+    """Linear warm-up, then one cosine to zero, or one for each stretch between restarts.
 
     Example:
         >>> [round(learning_rate_factor(s, 100, 10, []), 3) for s in (0, 9, 55, 100)]
@@ -141,10 +141,10 @@ def stage_starts(curriculum: CurriculumConfig, steps_per_epoch: int) -> list[int
 def run(config: PretrainConfig, options: RunOptions) -> None:
     """Train, choose the copy-last baseline on training windows, keep the model, draw the curves.
 
-    Raises:
-        UserError: Missing or broken data, no window, an unwritable run directory.
     With `ablation.level` scratch nothing is trained: the model is kept as initialised.
 
+    Raises:
+        UserError: Missing or broken data, no window, an unwritable run directory.
     """
     from foretell.run import RunDirectory
     from foretell.trainer import build_trainer
@@ -156,11 +156,11 @@ def run(config: PretrainConfig, options: RunOptions) -> None:
     data.setup("fit")
     torch.manual_seed(options.seed)
     model = Trend(trend_config(config, data.feature_columns))
-    module = PretrainModule(config, model)
-    clip = config.optim.grad_clip or None
     if config.ablation.level == "scratch":
         finish(config, options, run_directory, model, data)
         return
+    module = PretrainModule(config, model)
+    clip = config.optim.grad_clip or None
     trainer = build_trainer(
         whole_curriculum(config), run_directory, options, gradient_clip_val=clip
     )

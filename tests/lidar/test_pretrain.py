@@ -222,14 +222,6 @@ def test_weight_decay_spares_norms_biases_and_sharpness():
     assert any(p is model.decoder.log_sharpness for p in kept["params"])
 
 
-def test_learning_rate_warms_up_and_falls_once_or_in_each_stage():
-    def curve(restarts):
-        return [learning_rate_factor(step, 100, 10, restarts) for step in range(101)]
-
-    once, twice = curve([]), curve([40])
-    assert once[0] == pytest.approx(0.1) and once[9] == once[10] == 1
-    assert once[10:] == sorted(once[10:], reverse=True) and once[100] == pytest.approx(0)
-    assert twice[39] < 0.01 and twice[40] == 1 and twice[100] == pytest.approx(0)
 def test_scratch_keeps_the_initialised_model(tmp_path, foretell, street_root, tiny_yaml):
     """`ablation.level` scratch: nothing is trained; export and forecast take it all the same."""
     out = tmp_path / "run"
@@ -286,3 +278,11 @@ def test_the_cosine_restarts_where_a_stage_begins(
     assert answer.code == 2 and seen == [restarts], answer.err
 
 
+def test_learning_rate_warms_up_and_falls_once_or_in_each_stage():
+    def curve(restarts):
+        return [learning_rate_factor(step, 100, 10, restarts) for step in range(101)]
+
+    once, twice = curve([]), curve([40])
+    assert once[0] == pytest.approx(0.1) and once[9] == once[10] == 1
+    assert once[10:] == sorted(once[10:], reverse=True) and once[100] == pytest.approx(0)
+    assert twice[39] < 0.01 and twice[40] == 1 and twice[100] == pytest.approx(0)
