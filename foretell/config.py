@@ -39,6 +39,9 @@ class TrainerConfig:
     """Machines; a Slurm allocation is detected."""
     strategy: str = "auto"
     """Lightning strategy, such as ddp."""
+    sync_batchnorm: bool = True
+    """With several processes, batch norm takes the statistics of their joint batch; our own, on any
+    device."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"] = (
         "32-true"
     )

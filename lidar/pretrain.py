@@ -9,6 +9,7 @@ import lightning
 import torch
 from torch import Tensor, nn
 
+from foretell.blocks.batch_norm import set_across_processes
 from foretell.checkpoints import check_architecture
 from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
@@ -27,6 +28,7 @@ class PretrainModule(lightning.LightningModule):
         self.model = model
         for module in unused_modules(model):
             module.requires_grad_(False)
+        set_across_processes(model, config.trainer.sync_batchnorm)
 
     def training_step(self, batch: WindowBatch, batch_index: int) -> Tensor:
         """Loss of one batch."""

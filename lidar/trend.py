@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from foretell.blocks.batch_norm import is_joint, num_processes
 from foretell.blocks.conv_recurrent import ConvGRU, ConvRecurrence
 from foretell.blocks.protocol import detach_state
 from foretell.model_folder import load_config, load_weights, save
@@ -151,11 +152,17 @@ class Trend(nn.Module):
         """
         volume = self.encode(batch.points, batch.point_batch, batch.batch_size)
         steps = int(batch.frame_index.max())
+        # Norms of the joint batch see every window roll as far as the one that rolls farthest.
+        joint = self.config.ablation.recurrent and is_joint(self.recurrence)
+        if joint:
+            steps = most_over_processes(steps, batch.points.device)
         gap_s = batch.t_s.diff(dim=1)[:, :steps]
         volumes = self.roll_out(volume, batch.action[:, :steps], gap_s)
         slots = [RayTargets.of_slot(batch, slot) for slot in range(batch.frame_index.shape[1])]
         denominators = over_processes(torch.stack([self.decoder.counts(rays) for rays in slots]))
         total = batch.ray_r.new_zeros(())
+        if joint:  # Zero, and backward passes through every norm although nothing is rendered.
+            total = total + sum(volume[..., :0].sum() for volume in volumes)
         terms: dict[str, Tensor] = {}
         for slot, rays in enumerate(slots):
             chosen = pick_frames(volumes, rays.frame) if rays.frame.any() else volumes[0]
@@ -248,8 +255,15 @@ def over_processes(counts: Float[Tensor, "supervised terms"]) -> Tensor:
 
     Distributed training averages gradients, so the sum is divided by the number of processes.
     """
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if num_processes() == 1:
         return counts
     total = counts.clone()
     torch.distributed.all_reduce(total)
-    return total / torch.distributed.get_world_size()
+    return total / num_processes()
+
+
+def most_over_processes(count: int, device: torch.device) -> int:
+    """The largest of the processes' counts."""
+    most = torch.tensor(count, device=device)
+    torch.distributed.all_reduce(most, torch.distributed.ReduceOp.MAX)
+    return int(most)

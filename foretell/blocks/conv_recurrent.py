@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from foretell.blocks.batch_norm import BatchNorm3d
 from foretell.blocks.broadcast_conv import (
     conv3d_of_repeated,
     conv3d_with_repeated,
@@ -101,7 +102,7 @@ class ConvRecurrence(VolumeRecurrence):
         self.residual = residual
         self.implementation = implementation
         self.conv1 = SameConv3d(channels + input_dim, channels)
-        self.norm = nn.BatchNorm3d(channels) if norm == "batch" else nn.Identity()
+        self.norm = BatchNorm3d(channels) if norm == "batch" else nn.Identity()
         two = layers == "conv_bn_relu_conv"
         self.conv2 = SameConv3d(channels, channels) if two else None
         self.reset_parameters()

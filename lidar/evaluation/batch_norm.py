@@ -7,6 +7,7 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import nn
 
+from foretell.blocks.batch_norm import alone
 from lidar.data.evaluation_window import EvaluationWindow
 from lidar.evaluation.model_predictor import encode_window, roll_out_window
 from lidar.trend import Trend
@@ -23,7 +24,8 @@ def recalibrate_batch_norm(
 
     Statistics start afresh and are the plain average over the windows' batches (cumulative, no
     momentum), one window a batch: deterministic and independent of the old statistics. A norm that
-    no window reaches keeps what it had. Weights, momentum and the modes of the modules stay.
+    no window reaches keeps what it had. Weights, momentum and the modes of the modules stay. Other
+    processes are not waited for.
 
     Args:
         model: Changed in place.
@@ -51,10 +53,11 @@ def recalibrate_batch_norm(
         norm.train()
     num_windows = 0
     try:
-        for window in windows:
-            told = None if actions is None else actions[window.name]
-            roll_out_window(model, encode_window(model, window), window, told)
-            num_windows += 1
+        with alone(model):
+            for window in windows:
+                told = None if actions is None else actions[window.name]
+                roll_out_window(model, encode_window(model, window), window, told)
+                num_windows += 1
     finally:
         for norm, old_momentum, buffers in zip(norms, momentum, before, strict=True):
             norm.momentum = old_momentum

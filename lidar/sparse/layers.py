@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from foretell.blocks.batch_norm import JointBatchNorm
 from lidar.sparse.convolution import sparse_convolution
 from lidar.sparse.kernel_map import KernelMap, strided_map, submanifold_map
 from lidar.sparse.sites import Triple
@@ -174,16 +175,17 @@ class SparseInverseConv3d(SparseConvBase):
         return target.with_feats(self.convolve(x.feats, kernel_map, inverse=True))
 
 
-class VoxelBatchNorm(nn.BatchNorm1d):
+class VoxelBatchNorm(JointBatchNorm, nn.BatchNorm1d):
     """Batch norm over voxels that also trains on batches of one voxel or none.
 
     One voxel is its own mean: the output is the bias, the running mean moves, the running variance
-    (unbiased, undefined for one value) does not. No voxel changes nothing.
+    (unbiased, undefined for one value) does not. No voxel changes nothing. Across processes the
+    voxels of all of them count.
     """
 
     def forward(self, input: Float[Tensor, "voxels channels"]) -> Float[Tensor, "voxels channels"]:
         """Normalise each channel."""
-        if not self.training or len(input) > 1:
+        if not self.training or self.joint or len(input) > 1:
             return super().forward(input)
         if len(input) and self.running_mean is not None and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
