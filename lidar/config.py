@@ -143,8 +143,9 @@ class RecConfig:
     """Widths of the action MLP."""
     f3d: Literal["conv_bn_relu_conv", "conv_bn_relu"] = "conv_bn_relu_conv"
     """Layers of the shared dense convolution."""
-    norm: Literal["batch", "none"] = "batch"
-    """Normalisation between the convolutions of f_3D."""
+    norm: Literal["batch_per_step", "batch", "none"] = "batch_per_step"
+    """Normalisation between the convolutions of f_3D: batch norm, whose running statistics are
+    kept for each step, or one set for all (training is the same, evaluation mixes the steps)."""
     residual: bool = False
     """Add the previous volume to the next (open in the paper)."""
     detach_intermediate: bool = False

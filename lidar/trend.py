@@ -68,7 +68,9 @@ class Trend(nn.Module):
                 gap_time=needs_gap_time(config),
                 time_scale=config.field.time_scale,
             )
-            self.recurrence = build_recurrence(config.rec, channels)
+            self.recurrence = build_recurrence(
+                config.rec, channels, num_steps=max(1, len(config.horizons_s))
+            )
         decoder = OccupancyAlongRay if config.decoder.type == "occupancy" else RangeRendering
         self.decoder = decoder(
             config,
@@ -219,8 +221,10 @@ class Trend(nn.Module):
         return model.eval()
 
 
-def build_recurrence(config: RecConfig, channels: int) -> ConvRecurrence | ConvGRU:
-    """The recurrence that a configuration names."""
+def build_recurrence(
+    config: RecConfig, channels: int, *, num_steps: int
+) -> ConvRecurrence | ConvGRU:
+    """The recurrence that a configuration names; `num_steps` are trained."""
     match config.cell:
         case "conv":
             return ConvRecurrence(
@@ -228,6 +232,7 @@ def build_recurrence(config: RecConfig, channels: int) -> ConvRecurrence | ConvG
                 config.f_act[-1],
                 layers=config.f3d,
                 norm=config.norm,
+                num_steps=num_steps,
                 residual=config.residual,
             )
         case "conv_gru":

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, distributed, nn
 
 
@@ -67,6 +67,55 @@ class JointBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 class BatchNorm3d(JointBatchNorm, nn.BatchNorm3d):
     """`nn.BatchNorm3d` that can train on the joint batch of all processes."""
+
+
+class StepBatchNorm3d(nn.Module):
+    """Batch norm of a layer shared by all steps of a recurrence, running statistics for each step.
+
+    Training normalises every step by its own batch. One set of running statistics would mix the
+    steps' distributions and fit none of them in evaluation; weight and bias are shared.
+
+    Args:
+        channels: Of the volume.
+        num_steps: Steps with statistics of their own; later ones use the last.
+    """
+
+    def __init__(self, channels: int, num_steps: int) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(BatchNorm3d(channels, affine=False) for _ in range(num_steps))
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Identity, and fresh statistics."""
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+        for step in self.steps:
+            assert isinstance(step, BatchNorm3d)
+            step.reset_parameters()
+
+    def forward(
+        self, input: Float[Tensor, "batch channels d h w"], position: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch channels d h w"]:
+        """Normalise each row by the statistics of its step.
+
+        Args:
+            input: Values.
+            position: Steps that each row has taken before.
+        """
+        position = position.clamp(max=len(self.steps) - 1)
+        reached = position.unique().tolist()
+        y: Tensor
+        if len(reached) == 1:
+            y = self.steps[reached[0]](input)
+        else:
+            y = torch.empty_like(input)
+            for step in reached:
+                rows = position == step
+                y[rows] = self.steps[step](input[rows])
+        scaled: Tensor = y * _per_channel(self.weight, y) + _per_channel(self.bias, y)
+        return scaled
 
 
 def num_processes() -> int:

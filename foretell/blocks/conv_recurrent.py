@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from foretell.blocks.batch_norm import BatchNorm3d
+from foretell.blocks.batch_norm import BatchNorm3d, StepBatchNorm3d
 from foretell.blocks.broadcast_conv import (
     conv3d_of_repeated,
     conv3d_with_repeated,
@@ -25,7 +25,7 @@ class VolumeRecurrence(SequenceMixer):
 
     def seed_state(self, volume: Float[Tensor, "batch channels d h w"]) -> VolumeState:
         """Start from a volume: the identity."""
-        return VolumeState(volume)
+        return VolumeState(volume, torch.zeros_like(volume[:, 0, 0, 0, 0], dtype=torch.int64))
 
     def step(
         self, x_t: Float[Tensor, "batch input_dim"], state: VolumeState
@@ -60,14 +60,20 @@ class VolumeRecurrence(SequenceMixer):
         active = active_steps(x.shape[1], lengths=lengths, like=x)
         outputs = []
         for t in range(x.shape[1]):
-            before = state.volume
+            before = state
             if reset is not None:
-                before = before.masked_fill(reset[:, t, None, None, None, None], 0)
-            y, state = self.step(x[:, t], VolumeState(before))
+                before = VolumeState(
+                    state.volume.masked_fill(reset[:, t, None, None, None, None], 0),
+                    state.position.masked_fill(reset[:, t], 0),
+                )
+            y, state = self.step(x[:, t], before)
             if active is not None:
                 keep = active[:, t, None, None, None, None]
                 y = torch.where(keep, y, torch.zeros_like(y))
-                state = VolumeState(torch.where(keep, state.volume, before))
+                state = VolumeState(
+                    torch.where(keep, state.volume, before.volume),
+                    torch.where(active[:, t], state.position, before.position),
+                )
             outputs.append(y)
         if not outputs:
             return state.volume.new_zeros(x.shape[0], 0, *state.volume.shape[1:]), state
@@ -81,7 +87,8 @@ class ConvRecurrence(VolumeRecurrence):
         channels: Channels of the volume.
         input_dim: Width of the step's vector A_n.
         layers: Two convolutions with norm and ReLU between, or one followed by norm and ReLU.
-        norm: Batch norm or nothing.
+        norm: Batch norm with running statistics for each step, with one set of them, or nothing.
+        num_steps: Steps with statistics of their own.
         residual: Add the previous volume to the next.
         implementation: fast adds the repeated vector by border classes; naive concatenates it.
     """
@@ -92,7 +99,8 @@ class ConvRecurrence(VolumeRecurrence):
         input_dim: int,
         *,
         layers: Literal["conv_bn_relu_conv", "conv_bn_relu"] = "conv_bn_relu_conv",
-        norm: Literal["batch", "none"] = "batch",
+        norm: Literal["batch_per_step", "batch", "none"] = "batch_per_step",
+        num_steps: int = 1,
         residual: bool = False,
         implementation: Literal["fast", "naive"] = "fast",
     ) -> None:
@@ -102,7 +110,12 @@ class ConvRecurrence(VolumeRecurrence):
         self.residual = residual
         self.implementation = implementation
         self.conv1 = SameConv3d(channels + input_dim, channels)
-        self.norm = BatchNorm3d(channels) if norm == "batch" else nn.Identity()
+        self.norm: nn.Module = nn.Identity()
+        match norm:
+            case "batch_per_step":
+                self.norm = StepBatchNorm3d(channels, num_steps)
+            case "batch":
+                self.norm = BatchNorm3d(channels)
         two = layers == "conv_bn_relu_conv"
         self.conv2 = SameConv3d(channels, channels) if two else None
         self.reset_parameters()
@@ -110,7 +123,7 @@ class ConvRecurrence(VolumeRecurrence):
     def reset_parameters(self) -> None:
         """PyTorch's defaults for convolutions and batch norm."""
         for module in self.children():
-            if isinstance(module, nn.Conv3d | nn.BatchNorm3d):
+            if isinstance(module, nn.Conv3d | nn.BatchNorm3d | StepBatchNorm3d):
                 module.reset_parameters()
 
     def extra_repr(self) -> str:
@@ -124,12 +137,16 @@ class ConvRecurrence(VolumeRecurrence):
         fast = self.implementation == "fast"
         first = conv3d_with_repeated if fast else conv3d_with_repeated_naive
         volume = first(state.volume, x_t, self.conv1.weight, self.conv1.bias)
-        volume = torch.relu(self.norm(volume))
+        if isinstance(self.norm, StepBatchNorm3d):
+            volume = self.norm(volume, state.position)
+        else:
+            volume = self.norm(volume)
+        volume = torch.relu(volume)
         if self.conv2 is not None:
             volume = self.conv2(volume)
         if self.residual:
             volume = volume + state.volume
-        return volume, VolumeState(volume)
+        return volume, VolumeState(volume, state.position + 1)
 
 
 class ConvGRU(VolumeRecurrence):
@@ -191,4 +208,4 @@ class ConvGRU(VolumeRecurrence):
             drive = drive + bias[:, None, None, None]
         n = torch.tanh(drive + hidden)
         h = (1 - z) * n + z * h
-        return h, VolumeState(h)
+        return h, VolumeState(h, state.position + 1)

@@ -20,6 +20,8 @@ class VolumeState(NamedTuple):
 
     volume: Float[Tensor, "batch channels *spatial"]
     """Current volume."""
+    position: Int[Tensor, " batch"]
+    """Steps taken."""
 
 
 class SequenceMixer(nn.Module):

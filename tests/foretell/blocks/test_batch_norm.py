@@ -7,6 +7,7 @@ from torch import nn
 from foretell.blocks.batch_norm import (
     BatchNorm3d,
     JointBatchNorm,
+    StepBatchNorm3d,
     alone,
     is_joint,
     set_across_processes,
@@ -140,3 +141,33 @@ def test_alone_restores_each_switch():
         norms = [m for m in model.modules() if isinstance(m, JointBatchNorm)]
         assert not any(norm.across_processes for norm in norms)
     assert [norm.across_processes for norm in model] == [False, True]
+
+
+def test_step_norm_keeps_statistics_of_each_step() -> None:
+    torch.manual_seed(0)
+    norm = StepBatchNorm3d(2, 2).double()
+    first, second = torch.randn(4, 2, 2, 3, 3).double(), 5 + 3 * torch.randn(4, 2, 2, 3, 3).double()
+    zero, one = torch.zeros(4, dtype=torch.long), torch.ones(4, dtype=torch.long)
+    for _ in range(200):
+        norm(first, zero)
+        norm(second, one)
+    norm.eval()
+    for values, position in ((first, zero), (second, one), (second, one + 5)):
+        y = norm(values, position)
+        assert y.mean().abs() < 1e-6
+        assert (y.var(correction=0) - 1).abs() < 0.05
+    mixed = norm(torch.cat([first[:2], second[:2]]), torch.tensor([0, 0, 1, 1]))
+    torch.testing.assert_close(mixed[:2], norm(first[:2], zero[:2]))
+    torch.testing.assert_close(mixed[2:], norm(second[:2], one[:2]))
+
+
+def test_step_norm_trains_like_one_shared_norm() -> None:
+    torch.manual_seed(0)
+    ours, shared = StepBatchNorm3d(2, 3).double(), torch.nn.BatchNorm3d(2).double()
+    x = torch.randn(3, 2, 2, 2, 2, dtype=torch.float64, requires_grad=True)
+    results = []
+    for apply in (lambda v: ours(v, torch.full((3,), 2)), shared):
+        y = apply(x)
+        results.append((y, *torch.autograd.grad(y.pow(3).sum(), x)))
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b)
