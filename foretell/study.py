@@ -97,9 +97,7 @@ class Study:
             )
         return read_rows(self.path, columns)
 
-    def _outcomes(
-        self, rows: list[Row]
-    ) -> Iterator[tuple[Row, Callable[[], Mapping[str, Cell]]]]:
+    def _outcomes(self, rows: list[Row]) -> Iterator[tuple[Row, Callable[[], Mapping[str, Cell]]]]:
         """Rows in the order in which they finish, with what gives their numbers or raises."""
         context = get_context("spawn")
         with ProcessPoolExecutor(
@@ -111,9 +109,7 @@ class Study:
             for future in as_completed(running):
                 yield running[future], future.result
 
-    def _append(
-        self, columns: list[str], row: Row, numbers: Mapping[str, Cell]
-    ) -> None:
+    def _append(self, columns: list[str], row: Row, numbers: Mapping[str, Cell]) -> None:
         missing = [name for name in self.metrics if name not in numbers]
         if missing:
             raise ValueError(f"no value for {', '.join(missing)}")
