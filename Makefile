@@ -29,11 +29,10 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Slow, yet part of every check: the wheel in an empty environment, two processes.
+# Slow, yet part of every check: the wheel in an empty environment, two processes, overfitting.
 slow: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_wheel.py tests/foretell
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile
 
-# SPCONV: a folder with spconv, see tools/bench/sparse_conv.py.
 bench: $(VENV)/.installed
 	$(BIN)/python tools/bench/run_all.py $(if $(SPCONV),--spconv $(SPCONV))
 
