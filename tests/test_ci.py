@@ -27,3 +27,13 @@ def test_constraints_pin_published_versions():
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         name, equals, version = line.partition("==")
         assert name and equals and "+" not in version and "@" not in line, line
+
+
+def test_every_folder_is_a_package():
+    """import-linter overlooks a folder without __init__.py, and with it all its imports."""
+    folders = {
+        path.parent
+        for package in ("foretell", "lidar", "graphs", "forecasting")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert not [folder for folder in folders if not (folder / "__init__.py").is_file()]

@@ -1,0 +1,1 @@
+"""Recorded drives: readers, the index, windows and what a training sample holds."""

@@ -1,0 +1,1 @@
+"""Scores of forecasts: metrics, baselines and published protocols."""
