@@ -93,20 +93,20 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
         folder / "sample_data.json", key="calibrated_sensor_token", wanted=list(mounts)
     )
     progress(f"nuScenes {steps[2]}", 2, 4)
-    pose_tokens = {sweep["ego_pose_token"] for sweep in sweeps.values()}
+    pose_tokens = {sweep.get("ego_pose_token", "") for sweep in sweeps.values()}
     poses = read_table(folder / "ego_pose.json", key="token", wanted=pose_tokens)
     progress(f"nuScenes {steps[3]}", 3, 4)
-    annotations = Annotations.read(folder, _LABEL_TABLES, samples)
+    try:
+        annotations = Annotations.read(folder, _LABEL_TABLES, samples)
+    except KeyError as error:
+        raise _inconsistent(folder, error) from None
 
     of_scene: dict[str, list[dict[str, Any]]] = {token: [] for token in scenes}
     try:
         for sweep in sweeps.values():
             of_scene[samples[sweep["sample_token"]]["scene_token"]].append(sweep)
     except KeyError as error:
-        raise UserError(
-            f"the tables of {folder} do not belong together: sample_data.json names {error}, which "
-            "sample.json or scene.json lacks; unpack the metadata archive again"
-        ) from None
+        raise _inconsistent(folder, error) from None
     logs, skipped, missing = [], [], 0
     for token, scene in sorted(scenes.items(), key=lambda item: str(item[1]["name"])):
         present = [sweep for sweep in of_scene[token] if _on_disk(root / sweep["filename"])]
@@ -115,7 +115,10 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
             skipped.append(f"scene {scene['name']}: none of its sweeps is on disk")
             continue
         present.sort(key=lambda sweep: int(sweep["timestamp"]))
-        logs.append(_log(str(scene["name"]), present, mounts, poses, annotations))
+        try:
+            logs.append(_log(str(scene["name"]), present, mounts, poses, annotations))
+        except KeyError as error:
+            raise _inconsistent(folder, error) from None
     if not logs:
         raise UserError(
             f"no {CHANNEL} sweep of {folder.name} is on disk under {root}/samples and "
@@ -147,6 +150,13 @@ def _pose_matrix(record: dict[str, Any]) -> Float64[ndarray, "4 4"]:
     return se3(rotation, np.array(record["translation"], np.float64))
 
 
+def _inconsistent(folder: Path, error: KeyError) -> UserError:
+    return UserError(
+        f"the tables of {folder} do not belong together: {error} is a token that one names and "
+        "another lacks, or a field that a record lacks; unpack the metadata archive again"
+    )
+
+
 def _on_disk(path: Path) -> bool:
     try:
         check_size(path, path.stat().st_size, 5)
@@ -162,10 +172,7 @@ def _log(
     poses: dict[str, dict[str, Any]],
     annotations: Annotations | None,
 ) -> LogTable:
-    try:
-        global_SE3_ego = np.stack([_pose_matrix(poses[s["ego_pose_token"]]) for s in sweeps])
-    except KeyError as error:
-        raise UserError(f"nuScenes scene {name}: ego_pose.json lacks the token {error}") from None
+    global_SE3_ego = np.stack([_pose_matrix(poses[s["ego_pose_token"]]) for s in sweeps])
     ego_SE3_lidar = np.stack([_pose_matrix(mounts[s["calibrated_sensor_token"]]) for s in sweeps])
     global_SE3_lidar = global_SE3_ego @ ego_SE3_lidar
     is_key = np.array([bool(sweep["is_key_frame"]) for sweep in sweeps])

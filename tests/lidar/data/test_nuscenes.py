@@ -215,6 +215,31 @@ def test_missing_things_are_named(tmp_path, nuscenes_root):
         prepare_index(config(nuscenes_root))
 
 
+@pytest.mark.parametrize(
+    ("table", "field"),
+    [
+        ("sample_annotation", "sample_token"),
+        ("sample_annotation", "instance_token"),
+        ("instance", "category_token"),
+        ("sample_data", "ego_pose_token"),
+        ("ego_pose", "rotation"),
+    ],
+)
+@pytest.mark.parametrize("lost", [False, True])
+def test_tables_that_do_not_belong_together_are_one_line(nuscenes_root, table, field, lost):
+    path = nuscenes_root / "v1.0-mini" / f"{table}.json"
+    rows = json.loads(path.read_text())
+    if lost:
+        del rows[0][field]
+    elif field.endswith("token"):
+        rows[0][field] = "0" * 32
+    else:
+        pytest.skip("no token")
+    path.write_text(json.dumps(rows))
+    with pytest.raises(UserError, match=r"do not belong together: '.*unpack the metadata"):
+        prepare_index(config(nuscenes_root))
+
+
 def test_custom_splits(nuscenes_root):
     (nuscenes_root / "v1.0-mini" / "splits.json").write_text(json.dumps({"dev": ["scene-0061"]}))
     dataset = open_dataset(config(nuscenes_root))
