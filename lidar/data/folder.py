@@ -130,7 +130,7 @@ def _read_log(folder: Path, root: Path, description: LogDescription) -> LogTable
     else:
         global_SE3_lidar, global_SE3_ego = poses @ mount, poses
     return LogTable(
-        name=folder.name,
+        name=folder.resolve().name,  # the root itself may be given as "."
         timestamps_ns=timestamps_ns,
         global_SE3_ego=global_SE3_ego,
         global_SE3_lidar=global_SE3_lidar,

@@ -68,6 +68,11 @@ def test_the_log_itself_may_be_the_root(log_folder):
     assert list(open_dataset(config(log_folder)).logs) == ["drive_a"]
 
 
+def test_a_log_named_by_a_dot_keeps_its_name(log_folder, monkeypatch):
+    monkeypatch.chdir(log_folder)
+    assert list(open_dataset(config(".")).logs) == ["drive_a"]
+
+
 def test_parquet_boxes_equal_npz_boxes(log_folder):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
