@@ -74,10 +74,9 @@ def _claim(root: Path, config: SimulateConfig, seed: int) -> None:
                 " --out or remove the folder"
             )
         return
+    written = ("samples", "sweeps", "sequences", "poses", "maps", "splits.json", config.version)
     taken = [
-        name
-        for name in ("samples", "sweeps", "sequences", config.version)
-        if (root / name).exists()
+        name for name in (*written, *_writer(config).scene_names(config)) if (root / name).exists()
     ]
     if taken:
         raise UserError(f"{root} already holds {taken[0]}, not simulated; choose another --out")

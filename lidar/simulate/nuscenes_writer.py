@@ -198,8 +198,9 @@ class _SceneRows:
         _link(tables["sample"])
         _link(tables["sample_data"])
         for index, data in enumerate(tables["sample_data"]):
-            nearest = min(round(index / self.key_every), len(tables["sample"]) - 1)
-            data["sample_token"] = tables["sample"][nearest]["token"]
+            # The schema: a sweep that is no key frame points to the sample that follows it.
+            following = min(-(-index // self.key_every), len(tables["sample"]) - 1)
+            data["sample_token"] = tables["sample"][following]["token"]
         for number, actor in enumerate(self.drive.actors):
             own = self.annotations[number]
             if not own:

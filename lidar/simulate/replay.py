@@ -43,6 +43,8 @@ CLASS_OF_AV2: dict[str, str] = {
 }
 """Categories that are replayed; others (signs, dogs, wheelchairs, ...) are left out."""
 
+_POSE_COLUMNS = ("timestamp_ns", "qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
+_BOX_COLUMNS = ("track_uuid", "category", "length_m", "width_m", "height_m")
 _EDGE_S = 0.06
 _REACH_M = 110.0
 
@@ -80,10 +82,10 @@ def read_replay(folder: Path, rng: np.random.Generator) -> Replay:
     """Read `annotations.feather` and `city_SE3_egovehicle.feather` of a log.
 
     Raises:
-        UserError: A file is missing.
+        UserError: A file is missing or damaged.
     """
-    poses = _read(folder, "city_SE3_egovehicle.feather")
-    rows = _read(folder, "annotations.feather")
+    poses = _read(folder, "city_SE3_egovehicle.feather", _POSE_COLUMNS)
+    rows = _read(folder, "annotations.feather", (*_POSE_COLUMNS, *_BOX_COLUMNS))
     pose_ns = poses["timestamp_ns"].to_numpy(np.int64)
     order = np.argsort(pose_ns)
     city_SE3_ego = _transforms(poses)[order]
@@ -116,13 +118,16 @@ def read_replay(folder: Path, rng: np.random.Generator) -> Replay:
     return Replay(world, actors, ego, start_ns // 1000, float(times_ns[-1] - start_ns) * 1e-9)
 
 
-def _read(folder: Path, name: str) -> Any:
+def _read(folder: Path, name: str, columns: tuple[str, ...]) -> Any:
     path = folder / name
     if not path.is_file():
         raise UserError(f"replay: no {name} in {folder}; give the folder of an Argoverse 2 log")
     import pandas
 
-    return pandas.read_feather(path)
+    try:
+        return pandas.read_feather(path, columns=list(columns))
+    except (OSError, ValueError) as error:  # pyarrow's errors of damage and of absent columns
+        raise UserError(f"replay: cannot read {path}: {error}; copy it again") from None
 
 
 def _transforms(rows: Any) -> Float64[ndarray, "rows 4 4"]:

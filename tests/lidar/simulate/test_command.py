@@ -55,6 +55,14 @@ def test_another_seed_needs_another_folder(open3d, tiny, tmp_path) -> None:
         run(config, RunOptions(out=str(other), seed=0))
 
 
+def test_a_folder_of_own_logs_is_not_written_into(tiny, tmp_path) -> None:
+    config = short(tiny, scenes=1, val_scenes=0, truth=False, format="folder")
+    (tmp_path / "splits.json").write_text("{}")
+    with pytest.raises(UserError, match=r"already holds splits.json, not simulated"):
+        run(config, RunOptions(out=str(tmp_path), seed=0))
+    assert (tmp_path / "splits.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize("kind", ["nuscenes", "kitti", "folder"])
 def test_readers_read_back_what_was_written(open3d, tiny, tmp_path, kind) -> None:
     from lidar.data.index import open_dataset
@@ -120,4 +128,16 @@ def test_replay_of_an_argoverse_log(open3d, test_data, tmp_path) -> None:
 def test_replay_without_a_log_says_what_is_missing(tmp_path) -> None:
     config = SimulateConfig(scenes=1, val_scenes=0, replay=str(tmp_path))
     with pytest.raises(UserError, match="city_SE3_egovehicle.feather"):
+        build_drive(config, 0, 0)
+
+
+def test_replay_of_a_damaged_log_is_one_line(tmp_path) -> None:
+    pandas = pytest.importorskip("pandas")
+    config = SimulateConfig(scenes=1, val_scenes=0, replay=str(tmp_path))
+    poses = tmp_path / "city_SE3_egovehicle.feather"
+    poses.write_bytes(b"garbage")
+    with pytest.raises(UserError, match="replay: cannot read .*city_SE3_egovehicle.feather"):
+        build_drive(config, 0, 0)
+    pandas.DataFrame({"timestamp_ns": [1]}).to_feather(poses)
+    with pytest.raises(UserError, match="replay: cannot read .*city_SE3_egovehicle.feather"):
         build_drive(config, 0, 0)

@@ -32,6 +32,9 @@ def test_tables_are_linked(devkit) -> None:
         points = np.fromfile(Path(devkit.dataroot) / data["filename"], np.float32).reshape(-1, 5)
         assert 0 <= points[:, 4].min() and points[:, 4].max() <= 31
         assert np.array_equal(points[:, 3], np.rint(points[:, 3]))
+        sample = devkit.get("sample", data["sample_token"])
+        follows = sample["timestamp"] >= data["timestamp"] or not sample["next"]
+        assert follows and (not data["is_key_frame"] or sample["timestamp"] == data["timestamp"])
     assert len(devkit.ego_pose) == len(devkit.sample_data)
     assert {row["visibility_token"] for row in devkit.sample_annotation} == {"1", "2", "3", "4"}
 
