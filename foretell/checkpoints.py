@@ -63,6 +63,8 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             for left_over in self.folder.glob(".*.tmp"):  # of a run killed while it wrote
                 left_over.unlink(missing_ok=True)
+            if trainer.ckpt_path is None:
+                self._set_aside()
 
     def on_train_batch_end(
         self,
@@ -88,6 +90,14 @@ class Checkpoints(Checkpoint):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._save(trainer, "last.ckpt")
+
+    def _set_aside(self) -> None:
+        """Rename the checkpoints of an earlier run in this folder to `<name>.earlier`.
+
+        A new run that is killed before its first checkpoint must not go on from theirs.
+        """
+        for earlier in sorted(self.folder.glob("*.ckpt")):
+            earlier.replace(earlier.with_name(earlier.name + ".earlier"))
 
     def _save(self, trainer: lightning.Trainer, name: str) -> None:
         trainer.save_checkpoint(self.folder / name)

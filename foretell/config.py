@@ -89,6 +89,11 @@ class RunOptions:
             raise UserError(f"--seeds must be at least 1, got {self.seeds}")
         if self.seed < 0:
             raise UserError(f"--seed must not be negative, got {self.seed}")
+        if self.seeds > 1 and self.resume not in ("", "auto"):
+            raise UserError(
+                f"--resume {self.resume} with --seeds {self.seeds} would give every seed the same "
+                "weights; give --resume auto, which takes each seed's own checkpoint"
+            )
 
     def each_seed(self) -> "Iterator[RunOptions]":
         """Options of one run per seed; with several seeds each has its folder `out/seed_<k>`."""

@@ -200,9 +200,17 @@ def default_out(verb: str, config_name: str, *, root: Path | str = "runs") -> Pa
 
 
 def latest_out(verb: str, config_name: str, *, root: Path | str = "runs") -> Path | None:
-    """The folder `latest` points to, None when there is no earlier run."""
-    link = Path(root) / verb / config_name / "latest"
-    return link.parent / os.readlink(link) if link.is_symlink() and link.exists() else None
+    """The newest run that has a checkpoint, else the one `latest` points to, else None.
+
+    A later run that failed before its first checkpoint, on a mistyped path, is passed over.
+    """
+    parent = Path(root) / verb / config_name
+    runs = {path.parents[1] for path in parent.glob("*/checkpoints/*.ckpt")}
+    runs |= {path.parents[2] for path in parent.glob("*/seed_*/checkpoints/*.ckpt")}
+    link = parent / "latest"
+    if started := [path for path in runs if path != link]:
+        return max(started, key=lambda run: run.name)  # names are times
+    return parent / os.readlink(link) if link.is_symlink() and link.exists() else None
 
 
 def environment(options: RunOptions) -> dict[str, Any]:

@@ -160,3 +160,5 @@ def test_options_of_each_seed():
     assert [(o.out, o.seed, o.seeds) for o in several] == [("r/seed_4", 4, 1), ("r/seed_5", 5, 1)]
     with pytest.raises(UserError, match="--seeds"):
         RunOptions(seeds=0)
+    with pytest.raises(UserError, match="--resume r/last.ckpt with --seeds 2 .*--resume auto"):
+        RunOptions(seeds=2, resume="r/last.ckpt")

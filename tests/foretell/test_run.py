@@ -128,6 +128,15 @@ def test_default_folder_and_latest_link(tmp_path):
     assert latest_out("pretrain", "other", root=tmp_path) is None
 
 
+@pytest.mark.parametrize("inside", ["checkpoints", "seed_3/checkpoints"])
+def test_a_run_that_failed_at_once_does_not_hide_the_one_to_resume(tmp_path, inside):
+    trained = default_out("pretrain", "demo", root=tmp_path)
+    (trained / inside).mkdir(parents=True)
+    (trained / inside / "last.ckpt").write_text("")
+    assert default_out("pretrain", "demo", root=tmp_path) != trained
+    assert latest_out("pretrain", "demo", root=tmp_path) == trained
+
+
 def test_unwritable_folder_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot make the run folder"):

@@ -157,6 +157,15 @@ def test_a_new_run_in_an_old_folder_starts_its_history_anew(tmp_path, unbroken):
     assert losses(tmp_path) == unbroken[1]
 
 
+def test_a_new_run_in_an_old_folder_never_goes_on_from_the_old_checkpoint(tmp_path, unbroken):
+    train(tmp_path, max_epochs=1)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(tmp_path, stop_at=1, checkpoint_minutes=60.0)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["last.ckpt.earlier"]
+    train(tmp_path, resume="auto")
+    assert losses(tmp_path) == unbroken[1]
+
+
 def test_wrong_trainer_arguments_are_one_line(tmp_path):
     with pytest.raises(UserError, match="trainer: .*not_a_strategy"):
         build_trainer(
