@@ -148,7 +148,9 @@ def load_weights(module: nn.Module, directory: Path | str, *, partial: bool = Fa
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        raise UserError(f"no model in {folder}: {CONFIG} is missing")
+        inside = folder / "model"
+        hint = f"; did you mean {str(inside)!r}?" if (inside / CONFIG).is_file() else ""
+        raise UserError(f"no model in {folder}: {CONFIG} is missing{hint}")
     try:
         content = json.loads(path.read_text())
         return {key: content[key] for key in ("format_version", "architecture", "config")}

@@ -73,7 +73,9 @@ def trained_config(directory: Path | str) -> PretrainConfig:
     """
     path = Path(directory) / PRETRAIN
     if not path.is_file():
-        raise UserError(f"no pretrained model in {directory}: {PRETRAIN} is missing")
+        inside = path.parent / "model"
+        hint = f"; did you mean {str(inside)!r}?" if (inside / PRETRAIN).is_file() else ""
+        raise UserError(f"no pretrained model in {directory}: {PRETRAIN} is missing{hint}")
     return from_yaml(PretrainConfig, path.read_text(), place=str(path))
 
 

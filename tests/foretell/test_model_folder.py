@@ -33,6 +33,13 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_a_run_folder_names_the_model_inside(folder, tmp_path):
+    run = tmp_path / "run"
+    save(Line(LineConfig()), LineConfig(), run / "model", "# A line")
+    with pytest.raises(UserError, match=r"no model in .*run: .*did you mean '.*run/model'"):
+        load_config(LineConfig, run)
+
+
 def test_round_trip(folder):
     torch.manual_seed(0)
     want = Line(LineConfig())
