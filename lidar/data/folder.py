@@ -142,7 +142,12 @@ def _read_log(folder: Path, root: Path, description: LogDescription) -> LogTable
 
 def _read_poses(folder: Path) -> Float64[ndarray, "rows 4 4"]:
     if (folder / "poses.npy").is_file():
-        stored = np.load(folder / "poses.npy", allow_pickle=False)
+        try:
+            stored = np.load(folder / "poses.npy", allow_pickle=False)
+        except (OSError, EOFError, ValueError) as error:
+            raise UserError(
+                f"cannot read {folder / 'poses.npy'}: {error}; write float64 [T, 4, 4] again"
+            ) from None
         if stored.ndim == 3 and stored.shape[1:] == (4, 4):
             return np.asarray(stored, np.float64)
         raise UserError(f"{folder / 'poses.npy'} must be [T, 4, 4], got {list(stored.shape)}")

@@ -1,5 +1,6 @@
 """Boxes of an own recording: boxes.npz or boxes.parquet (docs/own_data.md)."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +21,38 @@ def read_boxes(folder: Path, num_sweeps: int, *, every_sweep: bool) -> BoxTable 
         every_sweep: Whether sweeps without a box count as annotated.
 
     Raises:
-        UserError: A column is missing, or a box names a sweep that does not exist.
+        UserError: A column is missing, damaged or of another length, or a box names a sweep that
+            does not exist.
     """
     npz, parquet = folder / "boxes.npz", folder / "boxes.parquet"
     path = npz if npz.is_file() else parquet
     if not path.is_file():
         return None
-    columns = _read_npz(path) if path == npz else _read_parquet(path)
     try:
+        columns = _read_npz(path) if path == npz else _read_parquet(path)
         sweep = np.asarray(columns["sweep"], np.int64)
         box = np.asarray(columns["box"], np.float64).reshape(len(sweep), 7)
         category = [str(name) for name in columns["category"]]
         track_id = [str(name) for name in columns["track_id"]]
+        unknown = np.full((len(sweep), 2), np.nan)
+        velocity = np.asarray(columns.get("velocity", unknown), np.float64).reshape(len(sweep), 2)
+        num_points = np.asarray(columns.get("num_points", np.full(len(sweep), -1)), np.int64)
     except KeyError as error:
         raise UserError(f"{path} lacks {error}; see docs/own_data.md") from None
-    except ValueError as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: {error}; see docs/own_data.md") from None
+    for name, column in (
+        ("category", category),
+        ("track_id", track_id),
+        ("num_points", num_points),
+    ):
+        if len(column) != len(sweep):
+            raise UserError(f"{path}: {name} has {len(column)} rows for {len(sweep)} boxes")
+    if not np.isfinite(box).all():
+        raise UserError(f"{path}: box has NaN or infinite values; leave such boxes out")
     if len(sweep) and not (0 <= sweep.min() and sweep.max() < num_sweeps):
         raise UserError(f"{path} names sweep {int(sweep.max())}; the log has 0..{num_sweeps - 1}")
     order = np.argsort(sweep, kind="stable")
-    unknown = np.full((len(sweep), 2), np.nan)
-    velocity = np.asarray(columns.get("velocity", unknown), np.float64).reshape(len(sweep), 2)
-    num_points = np.asarray(columns.get("num_points", np.full(len(sweep), -1)), np.int64)
     labelled = np.full(num_sweeps, every_sweep)
     labelled[sweep] = True
     return BoxTable(

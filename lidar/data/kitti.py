@@ -121,6 +121,8 @@ def read_calibration(path: Path) -> Float64[ndarray, "4 4"]:
         lines = path.read_text().splitlines()
     except OSError:
         raise UserError(f"{path} is missing; it comes with the calibration archive") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text; copy it again from the calibration archive") from None
     for line in lines:
         key, _, values = line.partition(":")
         if key.strip() in ("Tr", "Tr_velo_cam", "Tr_velo_to_cam"):

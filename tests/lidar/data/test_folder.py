@@ -164,6 +164,31 @@ BAD = {
         ),
         r"names sweep 9; the log has 0\.\.5",
     ),
+    "damaged poses": (lambda f: (f / "poses.npy").write_bytes(b""), r"cannot read .*poses.npy"),
+    "damaged boxes": (lambda f: (f / "boxes.npz").write_bytes(b"PK"), r"boxes.npz: .*own_data"),
+    "box rows": (
+        lambda f: np.savez(
+            f / "boxes.npz", sweep=[1, 2], box=np.ones((2, 7)), category=["c"], track_id=["t"] * 2
+        ),
+        r"boxes.npz: category has 1 rows for 2 boxes",
+    ),
+    "box velocity": (
+        lambda f: np.savez(
+            f / "boxes.npz",
+            sweep=[1],
+            box=np.ones((1, 7)),
+            category=["c"],
+            track_id=["t"],
+            velocity=np.ones((2, 2)),
+        ),
+        r"boxes.npz: cannot reshape",
+    ),
+    "box NaN": (
+        lambda f: np.savez(
+            f / "boxes.npz", sweep=[1], box=np.full((1, 7), np.nan), category=["c"], track_id=["t"]
+        ),
+        r"boxes.npz: box has NaN",
+    ),
     "box column": (lambda f: np.savez(f / "boxes.npz", sweep=[0]), r"boxes.npz lacks 'box'"),
 }
 

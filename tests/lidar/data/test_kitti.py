@@ -123,6 +123,10 @@ BAD = {
     "no times": (lambda f: (f / "times.txt").unlink(), r"times.txt is missing"),
     "no calibration": (lambda f: (f / "calib.txt").unlink(), r"calib.txt is missing"),
     "no Tr": (lambda f: (f / "calib.txt").write_text("P0: 1\n"), r"no row `Tr:`"),
+    "calibration is no text": (
+        lambda f: (f / "calib.txt").write_bytes(b"\xff\xfe\x00"),
+        r"calib.txt is no text",
+    ),
     "times repeat": (
         write_times([0, 0.1, 0.1, *np.arange(3, 12) / 10]),
         r"time of sweep 2 repeats that of sweep 1",
