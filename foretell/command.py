@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -143,6 +144,8 @@ def _canonical(command: str, flag: str, text: str, annotation: Any) -> str:
 def _help(head: str, name: str, verb: Verb, config_kind: type) -> str:
     presets = ", ".join(preset_names(head)) or "none"
     text: str = _parser(head, name, config_kind).format_help()
+    # jsonargparse's --key+ appends to a list; here a list is given whole.
+    text = re.sub(r", --\S+\+ \S+", "", text)
     return f"{verb.help}\npresets: {presets}\n\n{text}"
 
 
