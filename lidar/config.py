@@ -6,290 +6,57 @@ silent the docstring says so.
 """
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from foretell.config import TrainerConfig
+from lidar.data_config import AugConfig, DataConfig, MaskConfig, RaysConfig
+from lidar.model_config import (
+    FORMAT_VERSION,
+    SHARPNESS_RANGE,
+    AblationConfig,
+    DecoderConfig,
+    EncoderConfig,
+    FieldConfig,
+    LossConfig,
+    RecConfig,
+    RenderConfig,
+    TrendConfig,
+    VolumeConfig,
+)
 
-FORMAT_VERSION = 1
-SHARPNESS_RANGE = (1.0, 1e4)
-"""Bounds of z, the sharpness of the rendered surface (TREND specification section 15)."""
-DEFAULT_SWEEPS = {"nuscenes": 10, "kitti": 1, "folder": 1}
-"""Input sweeps of each kind of data set, as its detectors read them."""
-
-
-def _refuse_unused(config: Any, names: Sequence[str], chosen: str, needed: str) -> None:
-    """Raise ValueError if a field that `chosen` leaves unused differs from its default."""
-    for field in dataclasses.fields(config):
-        if field.name not in names:
-            continue
-        made = field.default_factory
-        default = field.default if made is dataclasses.MISSING else made()
-        if getattr(config, field.name) != default:
-            raise ValueError(f"{field.name} has no effect with {chosen}: drop it, or set {needed}")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Which recorded drives are read and how they become forecasting windows."""
-
-    kind: Literal["nuscenes", "kitti", "folder"] = "nuscenes"
-    """Layout of the data set under `root`."""
-    root: str = ""
-    """Folder of the data set."""
-    index: str | None = None
-    """Folder of the memory-mapped index; none = <root>/.foretell."""
-    version: str = "v1.0-trainval"
-    """Version folder of a nuScenes root; unused by other kinds."""
-    splits: list[str] = dataclasses.field(default_factory=lambda: ["train"])
-    """Training logs: split names, log names or `all`, each optionally cut as `name[first:last]`
-    (sweep numbers, last excluded) or `name[0%:75%]`. Windows never cross a cut."""
-    val_splits: list[str] = dataclasses.field(default_factory=list)
-    """Logs whose loss is watched during training; same grammar as `splits`."""
-    eval_splits: list[str] = dataclasses.field(default_factory=lambda: ["val"])
-    """Logs that `foretell lidar forecast` scores; same grammar as `splits`."""
-    frame: Literal["delivered", "flu"] = "delivered"
-    """Axes of points and boxes: as the data set delivers them, or rotated to forward-left-up."""
-    num_sweeps: int = 0
-    """Input sweeps at t0 (1 = the key sweep alone); more than one adds the `dt` column. 0 = the
-    data set's own: nuScenes 10, others 1."""
-    sweep_stride: int = 1
-    """Take every n-th earlier sweep when accumulating."""
-    frame_gap_s: float = 0.5
-    """Gap between consecutive forecast frames in seconds; used when `horizons_s` is empty."""
-    horizons_s: list[float] = dataclasses.field(default_factory=list)
-    """Forecast horizons in seconds after t0; empty = multiples of `frame_gap_s`."""
-    gap_tol: float = 0.05
-    """Largest allowed distance in seconds between a horizon and the sweep that serves it."""
-    max_gap_s: float = 0.75
-    """A pause between consecutive sweeps longer than this cuts a log (nuScenes, KITTI: sensor
-    period 0.05-0.1 s; ONCE keeps 0.5 s)."""
-    key_frames_only: bool = True
-    """Where a data set marks key frames, take t0 and the horizons from them alone."""
-    window_stride: int = 1
-    """Take every n-th admissible t0."""
-    point_range: list[float] = dataclasses.field(
-        default_factory=lambda: [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
-    )
-    """Volume x_min y_min z_min x_max y_max z_max in metres, in the t0 sensor frame."""
-    voxel_size: list[float] = dataclasses.field(default_factory=lambda: [0.075, 0.075, 0.2])
-    """Voxel edges x y z in metres; must divide the range."""
-    intensity_scale: Literal["auto", "as_delivered", "divide_255", "tanh"] = "auto"
-    """How intensity reaches [0, 1]; auto = the data set's own rule (TREND spec: nuScenes / 255)."""
-    batch_size: int = 3
-    """Windows per process and step."""
-    num_workers: int = 0
-    """Loader processes."""
-
-    def __post_init__(self) -> None:
-        if self.num_sweeps < 0:
-            raise ValueError(
-                f"num_sweeps must be at least 1, or 0 for the data set's own, got {self.num_sweeps}"
-            )
-        if self.num_sweeps == 0:
-            object.__setattr__(self, "num_sweeps", DEFAULT_SWEEPS[self.kind])
-
-
-@dataclass(frozen=True)
-class MaskConfig:
-    """Masking of the input voxels (TREND §4.1: ratio 0.9; granularity as in UniPAD's code)."""
-
-    type: Literal["block8", "voxel", "none"] = "block8"
-    """block8 = whole non-empty 8x8x8 blocks of voxels; voxel = single voxels."""
-    ratio: float = 0.9
-    """Share of the non-empty blocks (or voxels) that is dropped, 0 <= ratio < 1."""
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """3D sparse backbone, parameter names as in OpenPCDet's VoxelResBackBone8x."""
-
-    name: Literal["voxel_resnet"] = "voxel_resnet"
-    """Which backbone is pretrained."""
-    channels: list[int] = dataclasses.field(default_factory=lambda: [16, 32, 64, 128])
-    """Widths of the four stages (strides 1, 2, 2, 2)."""
-    blocks_per_stage: int = 2
-    """Residual blocks in each stage."""
-    out_channels: int = 128
-    """Width of conv_out, which halves z once more."""
-    residual_bias: bool = True
-    """Bias in the residual convolutions: CenterPoint configs true, TransFusion-L false."""
-
-
-@dataclass(frozen=True)
-class VolumeConfig:
-    """Which feature volume is rendered."""
-
-    source: Literal["x_conv4", "conv_out"] = "x_conv4"
-    """x_conv4 keeps more height cells (5 for 40 voxels); conv_out also trains conv_out."""
-
-
-@dataclass(frozen=True)
-class RecConfig:
-    """Recurrent embedding: one latent step per horizon (TREND §3.2, eq. 4-5)."""
-
-    cell: Literal["conv", "conv_gru"] = "conv"
-    """conv = the paper's shared f_3D; conv_gru = a gated alternative."""
-    action: Literal["true", "zero", "shuffled"] = "true"
-    """What the recurrence is told of the ego motion: the truth, nothing, or another window's."""
-    action_enc: Literal["split16", "none"] = "split16"
-    """split16 = 16 sinusoid dims for dx, 16 for dy; none = raw metres."""
-    action_frame: Literal["ego_tn", "sensor_t0"] = "ego_tn"
-    """Axes of dx, dy: forward-left-up at t_n, or the t0 sensor frame."""
-    gap_time: Literal["auto", "on", "off"] = "auto"
-    """Append the sinusoid of the gap; auto = only when the configured gaps differ."""
-    f_act: list[int] = dataclasses.field(default_factory=lambda: [32, 16])
-    """Widths of the action MLP."""
-    f3d: Literal["conv_bn_relu_conv", "conv_bn_relu"] = "conv_bn_relu_conv"
-    """Layers of the shared dense convolution."""
-    norm: Literal["batch_per_step", "batch", "none"] = "batch_per_step"
-    """Normalisation between the convolutions of f_3D: batch norm, whose running statistics are
-    kept for each step, or one set for all (training is the same, evaluation mixes the steps)."""
-    residual: bool = False
-    """Add the previous volume to the next (open in the paper)."""
-    detach_intermediate: bool = False
-    """Cut the gradient between steps."""
-
-    def __post_init__(self) -> None:
-        if self.cell != "conv":
-            _refuse_unused(self, ("f3d", "norm", "residual"), f"cell {self.cell}", "cell conv")
-
-
-@dataclass(frozen=True)
-class FieldConfig:
-    """Temporal LiDAR neural field (TREND §3.3, eq. 6-7; NeurIPS version for f_geo)."""
-
-    time: bool = True
-    """Feed the sinusoid of t; off = a field without time."""
-    time_scale: float = 10.0
-    """Seconds since t0 are multiplied by this before the sinusoid."""
-    time_dim: int = 32
-    """Width of the time sinusoid."""
-    f_geo: list[int] = dataclasses.field(default_factory=lambda: [64, 64, 64])
-    """Widths of f_geo's layers (Softplus beta 100); the last is d_geo."""
-    f_sdf: list[int] = dataclasses.field(default_factory=lambda: [64])
-    """Hidden widths of f_SDF."""
-    f_dir: list[int] = dataclasses.field(default_factory=lambda: [16, 16])
-    """Widths of the direction MLP."""
-    f_int: list[int] = dataclasses.field(default_factory=lambda: [64, 64])
-    """Hidden widths of the intensity MLP."""
-    normalize_scene: bool = True
-    """Divide positions by max(abs(range))."""
-    padding: Literal["zeros", "border"] = "zeros"
-    """Features outside the volume."""
-    grid: Literal["receptive_field", "cell", "corners"] = "receptive_field"
-    """Where a cell's feature sits: its receptive-field centre, (8i+4)v, or align_corners."""
-    implementation: Literal["fast", "naive"] = "fast"
-    """fast = first layer before interpolation, one gather of eight corners; naive = literal."""
-
-
-@dataclass(frozen=True)
-class DecoderConfig:
-    """What is predicted from the volume."""
-
-    type: Literal["sdf", "occupancy"] = "sdf"
-    """sdf = rendered range; occupancy = ALSO-style occupied/free queries along the ray."""
-    occupancy_queries: int = 4096
-    """Query points per frame of the occupancy decoder."""
-    occupancy_widths: list[int] = dataclasses.field(default_factory=lambda: [128, 128, 128])
-    """Linear layers of the occupancy decoder."""
-    occupancy_delta_m: float = 0.1
-    """Distance along the ray of the occupied and the free query next to a return."""
-
-    def __post_init__(self) -> None:
-        if self.type != "occupancy":
-            names = ("occupancy_queries", "occupancy_widths", "occupancy_delta_m")
-            _refuse_unused(self, names, f"type {self.type}", "type occupancy")
-
-
-@dataclass(frozen=True)
-class RaysConfig:
-    """Which rays are rendered (TREND §3.4, §4.1)."""
-
-    n: int = 12288
-    """Rays per sample and frame; fewer available = all kept, the rest marked invalid."""
-    sampler: Literal["uniform", "fps"] = "uniform"
-    """Uniform, or farthest point sampling."""
-    ground_filter: bool = True
-    """Drop returns below `z_thd` above the ground plane."""
-    z_thd: float = 0.3
-    """Height above the ground plane in metres."""
-    sensor_height_m: float | None = None
-    """Sensor above the ground; none = the data set's (nuScenes 1.84, KITTI 1.73)."""
-    min_range: float = 1.0
-    """Nearest return used, metres."""
-    ego_box: list[float] = dataclasses.field(default_factory=list)
-    """x_min x_max y_min y_max of own-car returns in the sensor frame; empty = the data set's."""
-    inside_volume_only: bool = True
-    """Drop targets outside the t0 volume."""
-    only_masked: bool = False
-    """Render only rays that end in masked voxels."""
-    ground_weight: float = 1.0
-    """Sampling weight of returns below `z_thd` where the filter is off; 1 = uniform as published,
-    less renders fewer of the many ground rays (ours)."""
-    range_power: float = 0.0
-    """Sampling weight range**power; 0 = uniform as published (ours, for sparse far returns)."""
-
-
-@dataclass(frozen=True)
-class RenderConfig:
-    """Samples along the ray and their weights (TREND eq. 8-11)."""
-
-    n_uniform: int = 36
-    """Stratified samples."""
-    n_importance: int = 12
-    """Samples drawn from the weights of the stratified ones."""
-    importance_inv_s: float = 64.0
-    """Fixed sharpness of the importance pass, in normalised units."""
-    near: float = 1.0
-    """First sample in metres."""
-    far: float | None = None
-    """Last sample in metres; none = exit of the volume box, and for a ray that misses the box the
-    point nearest to its centre."""
-    alpha: Literal["log", "eps"] = "log"
-    """log = exact and stable; eps = NeuS code's 1e-5 in the quotient."""
-    last_alpha: Literal["zero", "one"] = "zero"
-    """Opacity of the last sample."""
-    depth_at: Literal["mid", "left"] = "mid"
-    """Range of an interval: mid-point (NeuS code) or near end (as eq. 11 prints)."""
-    normalize_weights: bool = False
-    """Divide the range by the sum of weights."""
-    inv_s_init: float = 20.085536923187668
-    """Initial sharpness z = exp(10 v), v0 = 0.3, in normalised units; z stays in [1, 1e4]."""
-    chunk: int = 0
-    """Rays per backward chunk; 0 = all at once."""
-    checkpoint: bool = False
-    """Recompute the field in the backward pass."""
-
-    def __post_init__(self) -> None:
-        low, high = SHARPNESS_RANGE
-        if not low <= self.inv_s_init <= high:
-            raise ValueError(
-                f"inv_s_init must lie in [{low:g}, {high:g}], where z stays: got {self.inv_s_init}"
-            )
-        if self.far is not None and self.far <= self.near:
-            raise ValueError(f"far must exceed near {self.near:g}, got {self.far:g}")
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """L1 terms and their weights (TREND eq. 12; NeurIPS version: three terms)."""
-
-    weights: list[float] = dataclasses.field(default_factory=lambda: [1.0, 1.0, 1.0])
-    """Weights of range, surface and intensity; the occupancy decoder weighs its two terms 1:1."""
-    unit: Literal["metres", "normalised"] = "metres"
-    """Unit of the range and surface terms."""
-    intensity: bool = True
-    """Train the intensity head."""
-    surface: bool = True
-    """Ask s = 0 at the hit."""
-    eikonal: float = 0.0
-    """Weight of (|grad s| - 1)^2 by finite differences."""
-    free_space: float = 0.0
-    """Weight of a hinge that keeps s positive before the hit."""
-    line_of_sight: float = 0.0
-    """Weight of the weights outside a band around the hit."""
+__all__ = [
+    "AblationConfig",
+    "AugConfig",
+    "CurriculumConfig",
+    "DataConfig",
+    "DecoderConfig",
+    "EncoderConfig",
+    "EvalConfig",
+    "ExportConfig",
+    "FORMAT_VERSION",
+    "FieldConfig",
+    "ForecastConfig",
+    "ForecastStudyConfig",
+    "LossConfig",
+    "MaskConfig",
+    "OptimConfig",
+    "PrepareConfig",
+    "PretrainConfig",
+    "RaysConfig",
+    "RecConfig",
+    "RenderConfig",
+    "SHARPNESS_RANGE",
+    "TransferConfig",
+    "TrendConfig",
+    "ViewConfig",
+    "VolumeConfig",
+    "forecast_horizons_s",
+    "num_epochs",
+    "trained_horizon",
+    "trained_horizons_s",
+    "trend_config",
+]
 
 
 @dataclass(frozen=True)
@@ -326,34 +93,6 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
-class AugConfig:
-    """One random transform of the t0 frame for points, poses, origins, actions (default none)."""
-
-    flip_x: bool = False
-    """Mirror x with probability 1/2."""
-    flip_y: bool = False
-    """Mirror y with probability 1/2."""
-    rotation_rad: float = 0.0
-    """Uniform yaw in [-rotation_rad, rotation_rad]."""
-    scale: float = 0.0
-    """Uniform scale in [1 - scale, 1 + scale]."""
-
-
-@dataclass(frozen=True)
-class AblationConfig:
-    """How much of TREND is switched on (NeurIPS version, ablation table)."""
-
-    level: Literal["scratch", "nf", "rec", "full"] = "full"
-    """scratch = no pretraining: the initialised model is saved as it is; nf = current frame only;
-    rec = + recurrent embedding, field without time; full = TREND."""
-
-    @property
-    def recurrent(self) -> bool:
-        """Whether there is a recurrent embedding."""
-        return self.level in ("rec", "full")
-
-
-@dataclass(frozen=True)
 class EvalConfig:
     """Forecast evaluation (TREND specification section 12)."""
 
@@ -385,34 +124,6 @@ class EvalConfig:
     """Rays rendered at once."""
     max_windows: int = 0
     """Windows scored, evenly spaced; 0 = all."""
-
-
-@dataclass(frozen=True)
-class TrendConfig:
-    """The pretraining model: everything `Trend(config)` needs and `config.json` keeps."""
-
-    point_range: list[float] = dataclasses.field(
-        default_factory=lambda: [-54.0, -54.0, -5.0, 54.0, 54.0, 3.0]
-    )
-    """Volume in metres, from `data.point_range`."""
-    voxel_size: list[float] = dataclasses.field(default_factory=lambda: [0.075, 0.075, 0.2])
-    """Voxel edges in metres, from `data.voxel_size`."""
-    features: list[str] = dataclasses.field(
-        default_factory=lambda: ["x", "y", "z", "intensity", "dt"]
-    )
-    """Input columns in order."""
-    horizons_s: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0])
-    """Horizons in seconds, one step of the recurrence each."""
-    encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)
-    volume: VolumeConfig = dataclasses.field(default_factory=VolumeConfig)
-    rec: RecConfig = dataclasses.field(default_factory=RecConfig)
-    field: FieldConfig = dataclasses.field(default_factory=FieldConfig)
-    decoder: DecoderConfig = dataclasses.field(default_factory=DecoderConfig)
-    render: RenderConfig = dataclasses.field(default_factory=RenderConfig)
-    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
-    ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
-    copy_last: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Metric -> copy-last variant chosen for it on training windows, once trained."""
 
 
 @dataclass(frozen=True)
