@@ -13,7 +13,7 @@ from typing import Any
 
 from foretell.config import RunOptions, convert, from_dict, leaves, load_mapping, merge
 from foretell.errors import UserError, nearest
-from foretell.presets import preset_names, read_config
+from foretell.presets import fitting_presets, read_config
 from foretell.run import default_out, latest_out
 from foretell.seeds import run_seeds
 from foretell.verbs import Verb, load
@@ -142,7 +142,8 @@ def _canonical(command: str, flag: str, text: str, annotation: Any) -> str:
 
 
 def _help(head: str, name: str, verb: Verb, config_kind: type) -> str:
-    presets = ", ".join(preset_names(head)) or "none"
+    keys = [field.name for field in dataclasses.fields(config_kind)]
+    presets = ", ".join(fitting_presets(head, keys)) or "none"
     text: str = _parser(head, name, config_kind).format_help()
     # jsonargparse's --key+ appends to a list; here a list is given whole.
     text = re.sub(r", --\S+\+ \S+", "", text)

@@ -1,5 +1,6 @@
 """Configuration files by path or by name: those shipped with the package, or the checkout's."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,26 @@ def preset_folder(head: str) -> Path:
 def preset_names(head: str) -> list[str]:
     """Names that `--config` takes beside paths."""
     return sorted(path.stem for path in preset_folder(head).glob("*.yaml"))
+
+
+def fitting_presets(head: str, keys: Collection[str]) -> list[str]:
+    """Names of the presets whose top-level keys a verb's configuration has."""
+    return [
+        name
+        for name in preset_names(head)
+        if top_level_keys((preset_folder(head) / f"{name}.yaml").read_text()) <= set(keys)
+    ]
+
+
+def top_level_keys(text: str) -> set[str]:
+    """Keys of a YAML mapping in block style, read without a parser.
+
+    Example:
+        >>> sorted(top_level_keys("# note\\na: 1\\nb:\\n  c: 2\\n"))
+        ['a', 'b']
+    """
+    first = [line for line in text.splitlines() if line[:1].isalpha()]
+    return {line.partition(":")[0] for line in first}
 
 
 def read_config(name: str, head: str) -> tuple[dict[str, Any], str]:
