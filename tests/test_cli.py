@@ -151,6 +151,6 @@ def test_value_errors_of_ours_are_one_line_and_others_keep_their_traceback(monke
 
 
 def test_help_names_the_presets_that_fit_the_verb(capsys):
-    assert main(["lidar", "simulate", "--help"]) == 0
+    assert cli.main(["lidar", "simulate", "--help"]) == 0
     line = capsys.readouterr().out.splitlines()[1]
     assert "sim_demo" in line and "trend_demo" not in line
