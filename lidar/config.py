@@ -91,6 +91,11 @@ class OptimConfig:
     grad_clip: float = 35.0
     """Largest gradient norm; 0 = no clipping."""
 
+    def __post_init__(self) -> None:
+        for name in ("lr", "weight_decay", "warmup_iters", "grad_clip"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class EvalConfig:

@@ -65,6 +65,15 @@ class DataConfig:
             raise ValueError(
                 f"num_sweeps must be at least 1, or 0 for the data set's own, got {self.num_sweeps}"
             )
+        least = {"sweep_stride": 1, "window_stride": 1, "batch_size": 1, "num_workers": 0}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
+        if self.gap_tol < 0 or self.max_gap_s <= 0 or self.frame_gap_s <= 0:
+            raise ValueError(
+                "gap_tol must not be negative, max_gap_s and frame_gap_s must be positive, got "
+                f"{self.gap_tol:g}, {self.max_gap_s:g} and {self.frame_gap_s:g}"
+            )
         if self.num_sweeps == 0:
             object.__setattr__(self, "num_sweeps", DEFAULT_SWEEPS[self.kind])
 

@@ -37,6 +37,15 @@ class EncoderConfig:
     residual_bias: bool = True
     """Bias in the residual convolutions: CenterPoint configs true, TransFusion-L false."""
 
+    def __post_init__(self) -> None:
+        if len(self.channels) != 4 or min(*self.channels, self.out_channels) < 1:
+            raise ValueError(
+                "channels needs four positive widths and out_channels one, got "
+                f"{self.channels} and {self.out_channels}"
+            )
+        if self.blocks_per_stage < 1:
+            raise ValueError(f"blocks_per_stage must be at least 1, got {self.blocks_per_stage}")
+
 
 @dataclass(frozen=True)
 class VolumeConfig:
@@ -103,6 +112,14 @@ class FieldConfig:
     """Where a cell's feature sits: its receptive-field centre, (8i+4)v, or align_corners."""
     implementation: Literal["fast", "naive"] = "fast"
     """fast = first layer before interpolation, one gather of eight corners; naive = literal."""
+
+    def __post_init__(self) -> None:
+        for name in ("f_geo", "f_dir"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} needs at least one width")
+        for name in ("f_geo", "f_sdf", "f_dir", "f_int"):
+            if any(width < 1 for width in getattr(self, name)):
+                raise ValueError(f"widths of {name} must be positive, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -62,16 +62,8 @@ class VoxelResBackBone8x(nn.Module):
         Args:
             config: Widths and bias.
             in_channels: Features of an input voxel.
-
-        Raises:
-            ValueError: If the config does not name four stages.
         """
         super().__init__()
-        if len(config.channels) != 4 or config.blocks_per_stage < 1:
-            raise ValueError(
-                "encoder.channels needs four widths and encoder.blocks_per_stage at least 1, "
-                f"got {config.channels} and {config.blocks_per_stage}"
-            )
         self.config = config
         self.in_channels = in_channels
         widths = config.channels

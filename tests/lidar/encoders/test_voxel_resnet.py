@@ -137,5 +137,7 @@ def test_point_order_does_not_matter() -> None:
 
 
 def test_wrong_config_is_named() -> None:
-    with pytest.raises(ValueError, match=r"encoder\.channels"):
-        build_encoder(EncoderConfig(channels=[16, 32]), 5)
+    with pytest.raises(ValueError, match="channels needs four"):
+        EncoderConfig(channels=[16, 32])
+    with pytest.raises(ValueError, match="blocks_per_stage must be at least 1"):
+        EncoderConfig(blocks_per_stage=0)
