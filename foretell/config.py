@@ -42,10 +42,8 @@ class TrainerConfig:
     sync_batchnorm: bool = True
     """With several processes, batch norm takes the statistics of their joint batch; our own, on any
     device."""
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"] = (
-        "32-true"
-    )
-    """Floating-point precision."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Floating-point precision; weights are always 32-bit."""
     accumulate_grad_batches: int = 1
     """Batches per optimiser step."""
     log_every_n_steps: int = 10
@@ -245,7 +243,8 @@ def _build(kind: Any, values: Any, prefix: str, place: str, base: Any = None) ->
     try:
         return kind(**arguments) if base is None else dataclasses.replace(base, **arguments)
     except ValueError as error:
-        raise UserError(f"{_where(place)}{prefix.rstrip('.') or kind.__name__}: {error}") from None
+        branch = f"{prefix.rstrip('.')}: " if prefix else ""
+        raise UserError(f"{_where(place)}{branch}{error}") from None
 
 
 def _default(field: "dataclasses.Field[Any]", kind: Any) -> Any:
@@ -300,7 +299,7 @@ def _convert_union(value: Any, members: tuple[Any, ...]) -> Any:
         return None
     for member in members:  # an exact type first, so that 1 stays an int in int | float
         if isinstance(member, type) and type(value) is member:
-            return value
+            return _convert(value, member)
     for member in members:
         try:
             return _convert(value, member)
@@ -327,7 +326,7 @@ def _convert_scalar(value: Any, annotation: Any) -> Any:
         return int(value) if isinstance(value, int) else int(number)
     if annotation is float:
         number = float(value)
-        if math.isnan(number):
+        if not math.isfinite(number):
             raise ValueError
         return number
     if annotation is str:

@@ -49,7 +49,10 @@ def test_yaml_round_trip():
     assert from_yaml(Outer, "") == Outer()
 
 
-@given(st.floats(allow_nan=False), st.booleans(), st.lists(st.floats(allow_nan=False)))
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(FINITE, st.booleans(), st.lists(FINITE))
 def test_round_trip_of_any_value(number, flag, numbers):
     config = Outer(inner=Inner(lr=number), flag=flag, numbers=numbers)
     assert from_yaml(Outer, to_yaml(config)) == config
@@ -87,6 +90,9 @@ def test_numbers_as_people_write_them():
         ({"inner": 3}, ["inner = 3", "Inner"]),
         ({"inner": {"lr": "fast"}}, ["inner.lr = 'fast'", "a number"]),
         ({"inner": {"lr": float("nan")}}, ["inner.lr", "a number"]),
+        ({"inner": {"lr": float("inf")}}, ["inner.lr = inf", "a number"]),
+        ({"numbers": [1.0, "-inf"]}, ["numbers", "a number"]),
+        ({"count": float("inf")}, ["count = inf", "an integer or a number"]),
         ({"inner": {"positive": 0}}, ["inner: positive must be at least 1, got 0"]),
         ({"inner": {"positive": 1.5}}, ["inner.positive = 1.5", "an integer"]),
         ({"flag": "maybe"}, ["flag = 'maybe'", "on, off"]),
@@ -100,6 +106,19 @@ def test_errors_name_key_value_allowed_and_nearest(values, parts):
     for part in parts:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_the_whole_configuration_names_no_class():
+    with pytest.raises(UserError, match=r"^positive must be at least 1, got 0$"):
+        from_dict(Inner, {"positive": 0})
+    with pytest.raises(UserError, match=r"^a.yaml: positive must be at least 1, got 0$"):
+        from_dict(Inner, {"positive": 0}, place="a.yaml")
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_weights_are_always_32_bit(precision):
+    with pytest.raises(UserError, match="precision = .* allowed: 32-true, bf16-mixed, 16-mixed"):
+        from_dict(TrainerConfig, {"precision": precision})
 
 
 def test_broken_yaml_and_lists_at_the_top():
