@@ -15,6 +15,7 @@ from foretell.errors import UserError
 from foretell.history import HistoryLogger
 from foretell.progress import Progress
 from foretell.run import RunDirectory
+from foretell.timing import LoaderClock, StepTimes
 
 
 def build_trainer(
@@ -39,7 +40,8 @@ def build_trainer(
     if config.threads > 0:
         torch.set_num_threads(config.threads)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    own: list[Callback] = [LoaderPosition(), SeededBatches(options.seed)]
+    clock = LoaderClock()
+    own: list[Callback] = [LoaderPosition(), SeededBatches(options.seed), StepTimes(clock)]
     if not options.quiet:
         own.append(Progress())
     checkpoints = Checkpoints(
@@ -69,6 +71,7 @@ def build_trainer(
             default_root_dir=run.path,
             plugins=[SafeCheckpointIO()],
             logger=_loggers(run, options),
+            profiler=clock,
             callbacks=[*own, *callbacks, checkpoints],
             **arguments,
         )

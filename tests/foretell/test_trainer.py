@@ -166,6 +166,24 @@ def test_a_new_run_in_an_old_folder_never_goes_on_from_the_old_checkpoint(tmp_pa
     assert losses(tmp_path) == unbroken[1]
 
 
+def test_the_history_tells_how_long_the_loader_was_waited_for(tmp_path, monkeypatch):
+    read = Keyed.__getitem__
+
+    def slow(self, key):
+        time.sleep(0.02)
+        return read(self, key)
+
+    monkeypatch.setattr(Keyed, "__getitem__", slow)
+    train(tmp_path / "every", max_epochs=2)
+    rows = read_history(tmp_path / "every" / "metrics.csv")
+    assert len(rows) == 2 * BATCHES
+    # Two samples a batch.
+    assert all(0.04 <= row["train/data_s"] <= row["train/step_s"] < 5.0 for row in rows)
+    train(tmp_path / "second", max_epochs=1, accumulate_grad_batches=2)
+    rows = read_history(tmp_path / "second" / "metrics.csv")
+    assert all(row["train/data_s"] >= 0.08 for row in rows[: BATCHES // 2])
+
+
 def test_wrong_trainer_arguments_are_one_line(tmp_path):
     with pytest.raises(UserError, match="trainer: .*not_a_strategy"):
         build_trainer(
