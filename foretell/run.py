@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import math
 import os
 import re
@@ -16,6 +17,8 @@ from typing import Any
 import foretell
 from foretell.config import RunOptions, to_yaml
 from foretell.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 PARTS = ("forecast", "val", "test")
 TEST_ENDINGS = ("mean", "std", "n")
@@ -133,6 +136,11 @@ class RunDirectory:
         """metrics.csv: one row per logged step."""
         return self.path / "metrics.csv"
 
+    @property
+    def metrics(self) -> Path:
+        """metrics.json: the run's numbers by name."""
+        return self.path / "metrics.json"
+
     def resume_path(self, options: RunOptions) -> Path | None:
         """The checkpoint that `options.resume` means, None to start anew.
 
@@ -142,7 +150,10 @@ class RunDirectory:
         if not options.resume:
             return None
         if options.resume == "auto":
-            return newest_checkpoint(self.checkpoints)
+            newest = newest_checkpoint(self.checkpoints)
+            if newest is None:
+                _log.info("no checkpoint in %s: starting anew", self.path)
+            return newest
         path = Path(options.resume)
         found = newest_checkpoint(path / "checkpoints" if path.is_dir() else path)
         if found is None:
@@ -163,14 +174,13 @@ class RunDirectory:
         """Check names and write metrics.json; a value that is not finite becomes null."""
         check_metrics(metrics)
         plain = {name: _plain(value) for name, value in metrics.items()}
-        atomic_write(self.path / "metrics.json", _json(plain))
+        atomic_write(self.metrics, _json(plain))
 
     def read_metrics(self) -> dict[str, float | int | None]:
         """metrics.json, empty when not written yet."""
-        path = self.path / "metrics.json"
         content: dict[str, float | int | None] = {}
-        if path.is_file():
-            content = json.loads(path.read_text())
+        if self.metrics.is_file():
+            content = json.loads(self.metrics.read_text())
         return content
 
 

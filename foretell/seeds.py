@@ -23,12 +23,12 @@ def run_seeds(
         function(config, options)
         return
     run = RunDirectory.create("", config, options)
-    collected = []
+    runs = []
     for one in options.each_seed():
         function(config, one)
-        collected.append(RunDirectory(one.out).read_metrics())
-    if all(collected):
-        run.write_metrics(summarise(collected))
+        runs.append(RunDirectory(one.out))
+    if all(done.metrics.is_file() for done in runs):
+        run.write_metrics(summarise([done.read_metrics() for done in runs]))
 
 
 def summarise(runs: Sequence[Metrics]) -> dict[str, float | int | None]:

@@ -143,10 +143,13 @@ def test_unwritable_folder_is_one_line(tmp_path):
         RunDirectory(tmp_path / "file" / "run")
 
 
-def test_resume_path(tmp_path):
+def test_resume_path(tmp_path, caplog):
     run = RunDirectory(tmp_path)
+    caplog.set_level("INFO", logger="foretell.run")
     assert run.resume_path(RunOptions()) is None
+    assert not caplog.messages
     assert run.resume_path(RunOptions(resume="auto")) is None
+    assert caplog.messages == [f"no checkpoint in {tmp_path}: starting anew"]
     with pytest.raises(UserError, match="no checkpoint there"):
         run.resume_path(RunOptions(resume=str(tmp_path)))
     run.checkpoints.mkdir()

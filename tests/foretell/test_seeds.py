@@ -28,6 +28,14 @@ def test_a_verb_without_numbers_has_no_summary(tmp_path):
     assert not (tmp_path / "metrics.json").exists()
 
 
+def test_runs_without_a_number_have_an_empty_summary(tmp_path):
+    def silent(config, options):
+        RunDirectory.create("toy", config, options).write_metrics({})
+
+    run_seeds(silent, RunOptions(), RunOptions(out=str(tmp_path), seeds=2))
+    assert (tmp_path / "metrics.json").read_text() == "{}\n"
+
+
 def test_summary_of_test_numbers_keeps_the_grammar():
     runs = [
         {"test/a/mrr/mean": value, "test/a/mrr/std": None, "test/a/mrr/n": 1, f"val/{value}/x": 1.0}
