@@ -29,6 +29,11 @@ def run_verb(head: str, name: str, verb: Verb, arguments: Sequence[str]) -> None
         return
     defaults = load(verb.defaults) if verb.defaults else None
     config, options, config_name = parse(head, name, config_kind, arguments, defaults)
+    if options.seeds > 1 and not verb.seeded:
+        raise UserError(
+            f"foretell {head} {name}: --seeds {options.seeds} would do the same {options.seeds} "
+            "times, for the seed has no effect there: drop it"
+        )
     function = load(verb.run)
     _set_up_messages(options)
     run_seeds(function, config, _with_folder(options, f"{head}-{name}", config_name))

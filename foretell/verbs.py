@@ -16,6 +16,8 @@ class Verb(NamedTuple):
     defaults: str = ""
     """`module:function`, called with the given flags; returns values that files and flags
     override, such as those kept with `--model`. Empty = the dataclass's own defaults."""
+    seeded: bool = True
+    """Whether the seed changes what it writes; where not, `--seeds` above 1 is refused."""
 
 
 def load(name: str) -> Any:

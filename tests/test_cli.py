@@ -150,6 +150,12 @@ def test_value_errors_of_ours_are_one_line_and_others_keep_their_traceback(monke
         cli.main([])
 
 
+@pytest.mark.parametrize("verb", ["prepare", "forecast", "export", "view"])
+def test_verbs_that_draw_nothing_refuse_several_seeds(capsys, verb):
+    told = error_of(capsys, "lidar", verb, "--seeds", "3")
+    assert f"foretell lidar {verb}: --seeds 3" in told
+
+
 def test_help_names_the_presets_that_fit_the_verb(capsys):
     assert cli.main(["lidar", "simulate", "--help"]) == 0
     line = capsys.readouterr().out.splitlines()[1]

@@ -1,5 +1,7 @@
 import logging
+import sys
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Literal
 
 import pytest
@@ -8,6 +10,7 @@ from foretell import command, presets
 from foretell.command import parse
 from foretell.config import RunOptions
 from foretell.errors import UserError
+from foretell.verbs import Verb
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,16 @@ def test_wrong_arguments_are_one_line(shipped, arguments, parts):
     for part in parts:
         assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_several_seeds_are_refused_where_the_seed_has_no_effect(monkeypatch):
+    ran = []
+    toy = SimpleNamespace(Toy=Toy, run=lambda *given: ran.append(given))
+    monkeypatch.setitem(sys.modules, "toy_verb", toy)
+    verb = Verb("a toy", "toy_verb:Toy", "toy_verb:run", seeded=False)
+    with pytest.raises(UserError, match=r"^foretell lidar toy: --seeds 2 would do the same"):
+        command.run_verb("lidar", "toy", verb, ["--seeds", "2"])
+    assert not ran
 
 
 def test_run_folder_by_default_and_on_resume(tmp_path, monkeypatch):
