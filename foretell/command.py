@@ -14,7 +14,7 @@ from typing import Any
 from foretell.config import RunOptions, convert, from_dict, leaves, load_mapping, merge
 from foretell.errors import UserError, nearest
 from foretell.presets import fitting_presets, read_config
-from foretell.run import default_out, latest_out
+from foretell.run import default_out, discard_empty, latest_out
 from foretell.seeds import run_seeds
 from foretell.verbs import Verb, load
 
@@ -36,7 +36,12 @@ def run_verb(head: str, name: str, verb: Verb, arguments: Sequence[str]) -> None
         )
     function = load(verb.run)
     _set_up_messages(options)
-    run_seeds(function, config, _with_folder(options, f"{head}-{name}", config_name))
+    placed = _with_folder(options, f"{head}-{name}", config_name)
+    try:
+        run_seeds(function, config, placed)
+    finally:
+        if not options.out:
+            discard_empty(Path(placed.out))
 
 
 def parse(

@@ -162,13 +162,13 @@ class RunDirectory:
             )
         return found
 
-    def write_config(self, config: Any) -> None:
-        """Write the resolved configuration."""
-        atomic_write(self.path / "config.yaml", to_yaml(config))
+    def write_config(self, config: Any, *, prefix: str = "") -> None:
+        """Write the resolved configuration as `<prefix>config.yaml`."""
+        atomic_write(self.path / f"{prefix}config.yaml", to_yaml(config))
 
-    def write_env(self, options: RunOptions) -> None:
-        """Write versions, command, seed and time of start."""
-        atomic_write(self.path / "env.json", _json(environment(options)))
+    def write_env(self, options: RunOptions, *, prefix: str = "") -> None:
+        """Write versions, command, seed and time of start as `<prefix>env.json`."""
+        atomic_write(self.path / f"{prefix}env.json", _json(environment(options)))
 
     def write_metrics(self, metrics: Mapping[str, Any]) -> None:
         """Check names and write metrics.json; a value that is not finite becomes null."""
@@ -207,6 +207,25 @@ def default_out(verb: str, config_name: str, *, root: Path | str = "runs") -> Pa
         _point_latest(parent, path.name)
         return path
     raise UserError(f"cannot find a free name in {parent}; give --out")
+
+
+def discard_empty(out: Path) -> None:
+    """Remove a folder of `default_out` into which nothing was written; `latest` goes back."""
+    try:
+        out.rmdir()
+    except OSError:
+        return  # gone, or not empty
+    link = out.parent / "latest"
+    if not link.is_symlink() or os.readlink(link) != out.name:
+        return
+    earlier = sorted(path.name for path in out.parent.iterdir() if path != link and path.is_dir())
+    if earlier:
+        _point_latest(out.parent, earlier[-1])
+        return
+    link.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for parent in list(out.parents)[:3]:  # <root>/<verb>/<config>
+            parent.rmdir()
 
 
 def latest_out(verb: str, config_name: str, *, root: Path | str = "runs") -> Path | None:

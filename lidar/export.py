@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from foretell.config import RunOptions
 from foretell.errors import UserError
 from foretell.model_folder import WEIGHTS, load_config
-from foretell.run import atomic_write
+from foretell.run import RunDirectory, atomic_write
 from lidar.config import FORMAT_VERSION, ExportConfig, TrendConfig
 from lidar.encoders.transfer import (
     INPUT_WEIGHT,
@@ -46,6 +46,9 @@ _log = logging.getLogger(__name__)
 def run(config: ExportConfig, options: RunOptions) -> None:
     """Write the backbone of a pretrained model to `options.out`, a file or a folder.
 
+    Beside it go config.yaml and env.json, `<stem>.config.yaml` and `<stem>.env.json` where
+    `options.out` is a file.
+
     Args:
         config: Model folder and conversions.
         options: Where to.
@@ -64,6 +67,10 @@ def run(config: ExportConfig, options: RunOptions) -> None:
     if config.in_channels:
         state[INPUT_WEIGHT] = _widen(state[INPUT_WEIGHT], config.in_channels)
     write_backbone(path, state, status, kind=kind)
+    beside = RunDirectory(path.parent)
+    prefix = f"{path.stem}." if path == Path(options.out) else ""
+    beside.write_config(config, prefix=prefix)
+    beside.write_env(options, prefix=prefix)
     initial = sorted(key for key, value in status.items() if value == "initial")
     _log.info(
         "%s: %d tensors, %d of them initial%s",

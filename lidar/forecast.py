@@ -69,10 +69,10 @@ def run(config: ForecastConfig, options: RunOptions) -> None:
     from foretell.track import track
     from lidar.forecast_figures import draw_forecasts
 
-    run_directory = RunDirectory.create("lidar-forecast", config, options)
     if config.threads:
         torch.set_num_threads(config.threads)
     scoring = prepare(config)
+    run_directory = RunDirectory.create("lidar-forecast", config, options)
     metrics = score(
         track(scoring.evaluation_windows(), len(scoring.windows), "scoring", quiet=options.quiet),
         scoring.predictors,

@@ -153,9 +153,9 @@ def run(config: PretrainConfig, options: RunOptions) -> None:
     from lidar.data.datamodule import PretrainDataModule
     from lidar.trained import finish
 
-    run_directory = RunDirectory.create("lidar-pretrain", config, options)
     data = PretrainDataModule(config, seed=options.seed)
     data.setup("fit")
+    run_directory = RunDirectory.create("lidar-pretrain", config, options)
     torch.manual_seed(options.seed)
     model = Trend(trend_config(config, data.feature_columns))
     if config.ablation.level == "scratch":

@@ -10,6 +10,7 @@ from foretell import command, presets
 from foretell.command import parse
 from foretell.config import RunOptions
 from foretell.errors import UserError
+from foretell.run import RunDirectory
 from foretell.verbs import Verb
 
 
@@ -128,6 +129,29 @@ def test_several_seeds_are_refused_where_the_seed_has_no_effect(monkeypatch):
     with pytest.raises(UserError, match=r"^foretell lidar toy: --seeds 2 would do the same"):
         command.run_verb("lidar", "toy", verb, ["--seeds", "2"])
     assert not ran
+
+
+def test_a_mistaken_call_leaves_no_folder(monkeypatch, tmp_path):
+    def refuse(config, options):
+        raise UserError("no such data")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command.os, "environ", {})
+    monkeypatch.setattr(command, "_set_up_messages", lambda options: None)
+    toy = SimpleNamespace(Toy=Toy, run=refuse)
+    monkeypatch.setitem(sys.modules, "toy_verb", toy)
+    verb = Verb("a toy", "toy_verb:Toy", "toy_verb:run")
+    with pytest.raises(UserError, match="no such data"):
+        command.run_verb("lidar", "toy", verb, [])
+    assert not list(tmp_path.iterdir())
+    toy.run = lambda config, options: RunDirectory.create("toy", config, options)
+    command.run_verb("lidar", "toy", verb, [])
+    (kept,) = (tmp_path / "runs/lidar-toy/default").glob("2*")
+    toy.run = refuse
+    with pytest.raises(UserError, match="no such data"):
+        command.run_verb("lidar", "toy", verb, [])
+    assert {path.name for path in kept.parent.iterdir()} == {kept.name, "latest"}
+    assert (kept.parent / "latest" / "config.yaml").is_file()
 
 
 def test_run_folder_by_default_and_on_resume(tmp_path, monkeypatch):

@@ -39,9 +39,12 @@ def sweep(data, number):
     return data / "first" / "points" / f"{number:06d}.bin"
 
 
-def test_missing_folder(pretrain, tmp_path):
+def test_missing_folder(pretrain, foretell, tmp_path):
     missing = tmp_path / "nowhere"
     check_refused(pretrain(missing), str(missing))
+    answer = foretell("lidar", "forecast", "--data.root", missing, "--out", tmp_path / "run")
+    check_refused(answer, str(missing))
+    assert not (tmp_path / "run").exists()
 
 
 def test_truncated_sweep(pretrain, data):

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from foretell.config import RunOptions
+from foretell.config import RunOptions, from_yaml
 from foretell.errors import UserError
 from foretell.model_folder import save
 from lidar.config import EncoderConfig, ExportConfig, TrendConfig, VolumeConfig
@@ -89,6 +89,18 @@ def test_all_keys_travel(tmp_path: Path, source: str, initial: int, name: str) -
         - (encoder.conv_out[0].weight.numel() if initial else 0)
         / sum(p.numel() for p in encoder.parameters() if p.ndim == 5)
     )
+
+
+def test_configuration_and_environment_lie_beside_the_weights(tmp_path: Path) -> None:
+    config = ExportConfig(model=str(saved_model(tmp_path, random_encoder())))
+    run(config, RunOptions(out=str(tmp_path / "folder")))
+    names = {path.name for path in (tmp_path / "folder").iterdir()}
+    assert names == {"backbone_3d.pth", "config.yaml", "env.json"}
+    run(config, RunOptions(out=str(tmp_path / "files" / "car.pth")))
+    names = {path.name for path in (tmp_path / "files").iterdir()}
+    assert names == {"car.pth", "car.config.yaml", "car.env.json"}
+    kept = (tmp_path / "files" / "car.config.yaml").read_text()
+    assert from_yaml(ExportConfig, kept) == config
 
 
 def test_file_is_plain_tensors_in_openpcdets_layout(tmp_path: Path) -> None:
