@@ -61,10 +61,14 @@ def finish(
     history = read_history(run_directory.history)
     card = model_card(config, options, history)
     save_trained(model, config, run_directory.model, card=card, unmasked_norms=norms)
-    run_directory.write_metrics(last_losses(history))
+    metrics = last_losses(history)
+    run_directory.write_metrics(metrics)
     if history:
         training_curves(run_directory.figures / "training_curves.png", run_directory.history)
     _log.info("model written to %s", run_directory.model)
+    if not metrics:
+        why = "none was computed" if config.data.val_splits else "data.val_splits is empty"
+        _log.info("%s is empty: it keeps validation losses, and %s", run_directory.metrics, why)
 
 
 def training_windows(data: "PretrainDataModule", count: int) -> list[Window]:

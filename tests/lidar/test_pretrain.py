@@ -236,8 +236,12 @@ def test_scratch_keeps_the_initialised_model(tmp_path, foretell, street_root, ti
     """`ablation.level` scratch: nothing is trained; export and forecast take it all the same."""
     out = tmp_path / "run"
     answer = foretell(*words(street_root, tiny_yaml, out), "--ablation.level", "scratch",
-                      "--seed", 3, "--quiet")  # fmt: skip
+                      "--seed", 3)  # fmt: skip
     assert answer.code == 0, answer.err
+    assert answer.out.splitlines()[-1] == (
+        f"{out}/metrics.json is empty: it keeps validation losses, and data.val_splits is empty"
+    )
+    assert (out / "metrics.json").read_text() == "{}\n"
     assert not (out / "checkpoints").exists() and not (out / "metrics.csv").exists()
     config = Trend.from_pretrained(out / "model").config
     torch.manual_seed(3)
