@@ -130,6 +130,11 @@ class EvalConfig:
     max_windows: int = 0
     """Windows scored, evenly spaced; 0 = all."""
 
+    def __post_init__(self) -> None:
+        for name, least in (("max_rays", 0), ("max_windows", 0), ("chunk", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
 
 @dataclass(frozen=True)
 class PretrainConfig:
@@ -185,6 +190,8 @@ class PretrainConfig:
                 "loss.weights needs three numbers (range, surface, intensity), "
                 f"got {self.loss.weights}"
             )
+        if not any(self.loss.weights):
+            raise ValueError("loss.weights are all 0, which leaves nothing to train: raise one")
         horizons = self.data.horizons_s
         if any(later <= earlier for earlier, later in zip([0, *horizons], horizons, strict=False)):
             raise ValueError(f"data.horizons_s must be positive and ascending, got {horizons}")
@@ -217,6 +224,10 @@ class ForecastConfig:
     """Torch threads; 0 = the number of free cores."""
     figures: int = 2
     """Windows drawn."""
+
+    def __post_init__(self) -> None:
+        if self.figures < 0:
+            raise ValueError(f"figures must be at least 0, got {self.figures}")
 
 
 def forecast_horizons_s(config: PretrainConfig) -> list[float]:

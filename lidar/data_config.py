@@ -116,6 +116,13 @@ class RaysConfig:
     range_power: float = 0.0
     """Sampling weight range**power; 0 = uniform as published (ours, for sparse far returns)."""
 
+    def __post_init__(self) -> None:
+        if self.ground_filter and self.ground_weight != 1:
+            raise ValueError(
+                "ground_weight has no effect with ground_filter true: drop it, or set "
+                "ground_filter false"
+            )
+
 
 @dataclass(frozen=True)
 class AugConfig:

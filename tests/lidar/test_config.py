@@ -10,6 +10,7 @@ from lidar.config import (
     CurriculumConfig,
     DataConfig,
     DecoderConfig,
+    ForecastConfig,
     LossConfig,
     MaskConfig,
     PretrainConfig,
@@ -70,6 +71,11 @@ def test_their_neighbours_are_fine():
         ({"render": {"inv_s_init": 0.5}}, r"render: inv_s_init must lie in \[1, 10000\], .* 0.5"),
         ({"render": {"inv_s_init": 2e4}}, "render: inv_s_init must lie in"),
         ({"render": {"far": 0.5}}, "render: far must exceed near 1, got 0.5"),
+        ({"eval": {"max_rays": -1}}, "^eval: max_rays must be at least 0, got -1"),
+        ({"eval": {"chunk": 0}}, "^eval: chunk must be at least 1, got 0"),
+        ({"eval": {"max_windows": -1}}, "^eval: max_windows must be at least 0, got -1"),
+        ({"loss": {"weights": [0, 0, 0]}}, "^loss.weights are all 0"),
+        ({"rays": {"ground_weight": 0.5}}, "^rays: ground_weight has no effect with ground_filter"),
         ({"data": {"num_sweeps": -1}}, "data: num_sweeps must be at least 1, or 0"),
     ],
 )
@@ -78,7 +84,13 @@ def test_values_that_their_branch_does_not_use_or_allow(values, message):
         from_dict(PretrainConfig, values)
 
 
+def test_a_negative_number_of_figures():
+    with pytest.raises(UserError, match="^figures must be at least 0, got -1"):
+        from_dict(ForecastConfig, {"figures": -1})
+
+
 def test_values_of_the_chosen_branch_are_fine():
+    from_dict(PretrainConfig, {"rays": {"ground_weight": 0.5, "ground_filter": False}})
     from_dict(PretrainConfig, {"decoder": {"type": "occupancy", "occupancy_queries": 5}})
     from_dict(PretrainConfig, {"rec": {"cell": "conv", "residual": True}})
     from_dict(PretrainConfig, {"rec": {"cell": "conv_gru"}, "ablation": {"level": "nf"}})
