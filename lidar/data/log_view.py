@@ -63,6 +63,15 @@ class LogView:
         return self.last - self.first
 
     @property
+    def frame(self) -> str:
+        """Name of the frame of points and boxes, as in `Sweep`."""
+        return "lidar_flu" if self._turned else "lidar"
+
+    @property
+    def _turned(self) -> bool:
+        return not np.array_equal(self.points_R_delivered, np.eye(3))
+
+    @property
     def timestamps_ns(self) -> Int64[ndarray, " sweeps"]:
         """Time of each sweep."""
         times_ns: Int64[ndarray, " sweeps"] = self._column("timestamps_ns")
@@ -130,6 +139,7 @@ class LogView:
             timestamp_ns=int(self.timestamps_ns[i]),
             global_SE3_lidar=self.global_SE3_lidar[i],
             ring=ring,
+            frame=self.frame,
         )
 
     def accumulated(
@@ -186,6 +196,7 @@ class LogView:
             global_SE3_lidar=self.global_SE3_lidar[i],
             ring=None if rings[0] is None else np.concatenate([r for r in rings if r is not None]),
             dt_s=joined[:, -1],
+            frame=self.frame,
         )
 
     def boxes(self, i: int) -> Boxes | None:
@@ -212,6 +223,7 @@ class LogView:
             category=tuple(self.categories[n] for n in self.arrays["box_category"][first:last]),
             track_id=tuple(name.decode() for name in self.arrays["box_track"][first:last]),
             num_points=np.array(self.arrays["box_num_points"][first:last]),
+            frame=self.frame,
         )
 
     def _without_own_car(
@@ -232,7 +244,7 @@ class LogView:
         return self._rotated(points), ring
 
     def _rotated(self, points: Float32[ndarray, "points columns"]) -> Any:
-        if np.array_equal(self.points_R_delivered, np.eye(3)):
+        if not self._turned:
             return points
         rotated = points.copy()
         rotated[:, :3] = points[:, :3] @ self.points_R_delivered.T.astype(np.float32)

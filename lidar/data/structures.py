@@ -41,7 +41,8 @@ class Sweep:
     dt_s: Float32[ndarray, " points"] | None = None
     """t_reference - t_point in seconds, >= 0 for accumulated earlier sweeps."""
     frame: str = "lidar"
-    """Frame of the points."""
+    """Frame of the points: lidar = the sensor's axes as delivered, lidar_flu = turned to
+    forward-left-up."""
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != len(self.columns):
@@ -55,7 +56,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Boxes:
-    """Annotated objects of one sweep, in the sweep's delivered LiDAR frame."""
+    """Annotated objects of one sweep, in the frame of the sweep's points."""
 
     boxes: Float64[ndarray, "boxes 7"]
     """x y z l w h yaw: centre in metres, l along the heading, yaw counter-clockwise from +x."""
@@ -67,6 +68,8 @@ class Boxes:
     """Identity of each object over the log."""
     num_points: Int64[ndarray, " boxes"]
     """Annotated number of LiDAR points; -1 where unknown."""
+    frame: str = "lidar"
+    """As in `Sweep`."""
 
     def __len__(self) -> int:
         return len(self.boxes)

@@ -102,6 +102,9 @@ def test_flu_frame_turns_points_and_boxes_alike(real_root):
     assert flu_set.sensor.ego_box == (-1.5, 2.5, -1.0, 1.0)
     np.testing.assert_allclose(flu.sweep(0).points[:, 0], delivered.sweep(0).points[:, 1])
     assert agreement(flu.sweep(0).points, flu.boxes(0)) == 61
+    for log, frame in ((delivered, "lidar"), (flu, "lidar_flu")):
+        read = (log.sweep(0), log.accumulated(0, 2), log.boxes(0))
+        assert [part.frame for part in read] == [frame] * 3
     local = np.array([3.0, 4.0, 5.0, 1.0])
     turned = np.array([4.0, -3.0, 5.0, 1.0])
     np.testing.assert_allclose(
