@@ -104,7 +104,14 @@ def write_scene(root: Path, config: SimulateConfig, seed: int, scene: int) -> No
     """Simulate and write one drive."""
     drive = build_drive(config, seed, scene)
     taken = sweeps(config, drive, seed, scene)
-    _writer(config).write_scene(root, config, drive, taken, scene=scene, on_sweep=_count)
+    name: str = _writer(config).scene_names(config)[scene]
+    try:
+        _writer(config).write_scene(root, config, drive, taken, scene=scene, on_sweep=_count)
+    except OSError as error:
+        raise UserError(
+            f"cannot write drive {name} in {root}: {error.strerror or error}; free space and run "
+            "the same command again, which keeps the finished drives, or choose another --out"
+        ) from None
     atomic_write(_mark(root, config, scene), "")
 
 

@@ -113,8 +113,8 @@ class SimulateConfig:
             )
         if self.val_scenes + self.test_scenes > self.scenes:
             raise ValueError(
-                f"val_scenes + test_scenes = {self.val_scenes + self.test_scenes} are more than "
-                f"scenes = {self.scenes}"
+                f"val_scenes + test_scenes = {self.val_scenes} + {self.test_scenes} are more than "
+                f"scenes = {self.scenes}: raise scenes, or lower them, such as --val_scenes 0"
             )
         for name in ("duration_s", "sweep_hz", "key_every", "workers", "max_range_m"):
             if getattr(self, name) <= 0:

@@ -1,15 +1,17 @@
 import dataclasses
+import errno
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from foretell.config import RunOptions
+from foretell.config import RunOptions, from_dict
 from foretell.errors import UserError
 from lidar.config import DataConfig
 from lidar.geometry.se3 import invert
-from lidar.simulate.command import run
+from lidar.simulate import folder_writer
+from lidar.simulate.command import run, write_scene
 from lidar.simulate.config import ActorCounts, SimulateConfig
 from lidar.simulate.drive import build_drive
 
@@ -123,6 +125,23 @@ def test_replay_of_an_argoverse_log(open3d, test_data, tmp_path) -> None:
     assert {actor.name for actor in drive.actors} >= {"car", "pedestrian"}
     ego = np.array([sweep.world_SE3_ego[:3, 3] for sweep in taken])
     assert np.linalg.norm(ego[-1] - ego[0]) < 10.0
+
+
+def test_a_full_disk_is_one_line_and_the_drive_is_not_marked(tiny, tmp_path, monkeypatch) -> None:
+    def full(*words: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = short(tiny, scenes=1, val_scenes=0, format="folder")
+    monkeypatch.setattr(folder_writer, "write_scene", full)
+    (name,) = folder_writer.scene_names(config)
+    with pytest.raises(UserError, match=f"cannot write drive {name} in .*: No space left on dev"):
+        write_scene(tmp_path, config, 0, 0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_validation_drives_than_drives_names_the_remedy() -> None:
+    with pytest.raises(UserError, match=r"^val_scenes \+ test_scenes = 2 \+ 0 .* --val_scenes 0$"):
+        from_dict(SimulateConfig, {"scenes": 1})
 
 
 def test_replay_without_a_log_says_what_is_missing(tmp_path) -> None:
