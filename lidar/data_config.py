@@ -58,7 +58,7 @@ class DataConfig:
     batch_size: int = 3
     """Windows per process and step."""
     num_workers: int = 0
-    """Loader processes."""
+    """Loader processes; raise it while `train/data_s` is a large share of `train/step_s`."""
 
     def __post_init__(self) -> None:
         if self.num_sweeps < 0:
