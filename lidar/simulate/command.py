@@ -108,9 +108,11 @@ def write_scene(root: Path, config: SimulateConfig, seed: int, scene: int) -> No
     try:
         _writer(config).write_scene(root, config, drive, taken, scene=scene, on_sweep=_count)
     except OSError as error:
+        # numpy hides the system's error.
+        reason = error.strerror or f"the disk is full or failing ({error})"
         raise UserError(
-            f"cannot write drive {name} in {root}: {error.strerror or error}; free space and run "
-            "the same command again, which keeps the finished drives, or choose another --out"
+            f"cannot write drive {name} in {root}: {reason}; free space and run the same command "
+            "again, which keeps the finished drives, or choose another --out"
         ) from None
     atomic_write(_mark(root, config, scene), "")
 

@@ -127,14 +127,23 @@ def test_replay_of_an_argoverse_log(open3d, test_data, tmp_path) -> None:
     assert np.linalg.norm(ego[-1] - ego[0]) < 10.0
 
 
-def test_a_full_disk_is_one_line_and_the_drive_is_not_marked(tiny, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("9 requested and 4 written"), r"the disk is full or failing \(9 requested"),
+    ],
+)
+def test_a_full_disk_is_one_line_and_the_drive_is_not_marked(
+    tiny, tmp_path, monkeypatch, error, reason
+) -> None:
     def full(*words: object, **more: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
 
     config = short(tiny, scenes=1, val_scenes=0, format="folder")
     monkeypatch.setattr(folder_writer, "write_scene", full)
     (name,) = folder_writer.scene_names(config)
-    with pytest.raises(UserError, match=f"cannot write drive {name} in .*: No space left on dev"):
+    with pytest.raises(UserError, match=f"cannot write drive {name} in .*: {reason}"):
         write_scene(tmp_path, config, 0, 0)
     assert not list(tmp_path.iterdir())
 
