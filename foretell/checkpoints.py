@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from foretell.errors import UserError
 from foretell.history import HistoryLogger
+from foretell.loader import ResumableLoader
 from foretell.run import atomic_path
 
 
@@ -124,7 +125,7 @@ def check_architecture(module: lightning.LightningModule, checkpoint: dict[str, 
 
 
 class LoaderPosition(Callback):
-    """Gives the loaders the position that the checkpoint holds, before the first batch.
+    """Gives the loaders the position that the checkpoint holds, and where an epoch ends.
 
     Lightning does so when it first sets the loaders up, which is too early, and then never, if
     `configure_optimizers` asks for `trainer.estimated_stepping_batches`.
@@ -136,6 +137,9 @@ class LoaderPosition(Callback):
         if states and loaders is not None:
             loaders._load_state_dicts(states)
             loop._combined_loader_states_to_load = []
+        for loader in [] if loaders is None else loaders.flattened:
+            if isinstance(loader, ResumableLoader):
+                loader.batches_per_epoch = int(trainer.num_training_batches)
 
 
 class SeededBatches(Callback):

@@ -76,15 +76,14 @@ class ResumableLoader(DataLoader[Any]):
 
     Lightning stores `state_dict()` with the training loops and gives it back before the first
     batch after a restart; the next batch is then the one the stopped run would have seen.
-    `limit` is the number of batches after which the trainer ends an epoch, if fewer than all.
+    `batches_per_epoch` is where an epoch ends: all batches, unless the trainer is told to stop
+    earlier (`limit_train_batches`; the trainer's callback sets it).
     """
 
-    def __init__(
-        self, dataset: Any, sampler: EpochSampler, *, limit: int | None = None, **options: Any
-    ) -> None:
+    def __init__(self, dataset: Any, sampler: EpochSampler, **options: Any) -> None:
         super().__init__(dataset, batch_size=sampler.batch_size, sampler=sampler, **options)
         self.epoch_sampler = sampler
-        self._batches_per_epoch = min(sampler.num_batches, limit or sampler.num_batches)
+        self.batches_per_epoch = sampler.num_batches
         self._yielded = 0
         self._resume_epoch: int | None = None
 
@@ -93,7 +92,7 @@ class ResumableLoader(DataLoader[Any]):
         sampler = self.epoch_sampler
         if self._resume_epoch is None:
             self._yielded = 0
-        elif self._yielded >= self._batches_per_epoch:
+        elif self._yielded >= self.batches_per_epoch:
             sampler.epoch, self._yielded = self._resume_epoch + 1, 0
         else:
             sampler.epoch = self._resume_epoch

@@ -105,6 +105,19 @@ def test_resume_after_a_kill_repeats_the_unbroken_run(tmp_path, unbroken, stop_a
         assert torch.equal(resumed.state_dict()[name], value), name
 
 
+@pytest.mark.parametrize("stop_at", [2, 3, 4, 6])  # 3 and 6 = between two shortened epochs
+def test_resume_where_epochs_are_shortened(tmp_path, stop_at):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    module = train(whole, limit_train_batches=3)
+    with pytest.raises(RuntimeError, match="killed"):
+        train(broken, stop_at=stop_at, limit_train_batches=3)
+    resumed = train(broken, resume="auto", limit_train_batches=3)
+    assert losses(broken) == losses(whole)
+    assert len(losses(whole)) == 9
+    for name, value in module.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], value), name
+
+
 def test_a_kill_right_after_a_checkpoint_loses_no_row(tmp_path, unbroken, monkeypatch):
     save = Checkpoints._save
 
