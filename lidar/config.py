@@ -181,6 +181,11 @@ class PretrainConfig:
                     f"loss.{name} has no effect with decoder.type occupancy: drop it, or set "
                     "decoder.type sdf"
                 )
+        if self.rays.surprise_weight <= 0 or self.rays.surprise_m <= 0:
+            raise ValueError(
+                "rays.surprise_weight and rays.surprise_m must be positive, got "
+                f"{self.rays.surprise_weight:g} and {self.rays.surprise_m:g}"
+            )
         if not 0 < self.rays.ground_weight <= 1:
             raise ValueError(
                 f"rays.ground_weight must lie in (0, 1], got {self.rays.ground_weight}"
@@ -356,7 +361,8 @@ class ForecastStudyConfig:
     forecast: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Dotted keys of the forecast configuration."""
     metrics: list[str] = dataclasses.field(default_factory=list)
-    """Names of the metrics.json of `foretell lidar forecast` that become columns."""
+    """Names of the metrics.json of `foretell lidar forecast` that become columns; `{a,b}` stands for
+    each of its words. Cells of baselines that a row does not have stay empty."""
     reference: str = ""
     """Variant that the others are judged against besides copy-last."""
     csv: str = ""

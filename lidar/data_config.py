@@ -115,6 +115,11 @@ class RaysConfig:
     less renders fewer of the many ground rays (ours)."""
     range_power: float = 0.0
     """Sampling weight range**power; 0 = uniform as published (ours, for sparse far returns)."""
+    surprise_weight: float = 1.0
+    """Sampling weight of returns of future frames that a z-buffer of the t0 sweep misses by more
+    than `surprise_m`: what moved, appeared or was hidden. 1 = uniform as published (ours)."""
+    surprise_m: float = 0.5
+    """Range error in metres from which a return is a surprise."""
 
     def __post_init__(self) -> None:
         if self.ground_filter and self.ground_weight != 1:

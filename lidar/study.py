@@ -5,8 +5,10 @@ an interrupted one goes on from its checkpoint. Each row is scored once, on `dat
 """
 
 import hashlib
+import itertools
 import json
 import logging
+import re
 import subprocess
 import time
 from functools import partial
@@ -46,12 +48,28 @@ def run(config: ForecastStudyConfig, options: RunOptions) -> None:
     run_directory = RunDirectory.create("lidar-study", config, options)
     rows = study_rows(config, options, run_directory.path)
     path = run_directory.path / "smoke.csv" if config.smoke else Path(config.csv)
-    columns = (*config.metrics, "windows", "train_seconds", "score_seconds", "commit")
+    metrics = spelt_out(config.metrics)
+    columns = (*metrics, "windows", "train_seconds", "score_seconds", "commit")
     study = Study(path, columns, jobs=config.jobs, threads=1)
     finished = study.run(rows, smoke=config.smoke)
-    text = summary(finished, config.metrics, reference=config.reference)
+    text = summary(finished, metrics, reference=config.reference)
     atomic_write(path.with_suffix(".md"), text)
     _log.info("%s", text)
+
+
+def spelt_out(names: list[str]) -> list[str]:
+    """Names with every `{a,b}` replaced by each of its words, in order.
+
+    Example:
+        >>> spelt_out(["x/{a,b}/{c,d}", "y"])
+        ['x/a/c', 'x/a/d', 'x/b/c', 'x/b/d', 'y']
+    """
+    found = []
+    for name in names:
+        parts = re.split(r"\{([^}]*)\}", name)
+        choices = [part.split(",") if i % 2 else [part] for i, part in enumerate(parts)]
+        found += ["".join(words) for words in itertools.product(*choices)]
+    return found
 
 
 def study_rows(config: ForecastStudyConfig, options: RunOptions, folder: Path) -> list[Row]:
@@ -76,7 +94,7 @@ def study_rows(config: ForecastStudyConfig, options: RunOptions, folder: Path) -
                     forecast={**config.forecast, **smoke_forecast},
                     seed=seed,
                     out=str(folder / name),
-                    metrics=config.metrics,
+                    metrics=spelt_out(config.metrics),
                 )
                 parameters: dict[str, Cell] = {
                     "variant": variant,
@@ -111,10 +129,11 @@ def pretrain_and_score(
     words = flags({"figures": 0, "threads": 1, **forecast})
     found = run_command(CommandWork((*command, *words, *common), str(scored)), 1)
     missing = [name for name in metrics if name not in found]
+    missing = [name for name in missing if name.split("/")[1] == "model"]
     if missing:
         raise ValueError(f"metrics.json of {scored} has no {missing[0]}")
     return {
-        **{name: found[name] for name in metrics},
+        **{name: found.get(name) for name in metrics},
         "windows": next((v for k, v in found.items() if k.endswith("all/mean/frames")), None),
         "train_seconds": round(middle - started, 1),
         "score_seconds": round(time.monotonic() - middle, 1),

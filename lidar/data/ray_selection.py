@@ -76,6 +76,7 @@ def select_rays(
     rng: np.random.Generator,
     augmentation: Float64[ndarray, "3 3"] | None = None,
     mask: VoxelMask | None = None,
+    weights: Float[ndarray, " points"] | None = None,
 ) -> RayTargets:
     """Filter and sample the returns of one unmasked sweep.
 
@@ -90,6 +91,7 @@ def select_rays(
         rng: Keyed to the sample and frame.
         augmentation: S of the t0 frame; none = identity. Filters in metres act before it.
         mask: Input mask, for `rays.only_masked`.
+        weights: Further factor of the sampling weight of each return; none = 1.
     """
     ranges = np.sqrt(np.einsum("ij,ij->i", xyz, xyz))
     kept: dict[str, float] = {}
@@ -102,7 +104,7 @@ def select_rays(
 
     rows = narrow("min_range", ranges >= max(config.min_range, _NO_RANGE_M))
     rows = narrow("ego_box", outside_ego_box(xyz[rows], sensor, config))
-    weights = np.ones(len(xyz))
+    weights = np.ones(len(xyz)) if weights is None else weights.astype(np.float64)
     if config.ground_filter or config.ground_weight != 1:
         above = height_above_ground(xyz, up, sensor, config) >= config.z_thd
         weights[~above] = config.ground_weight

@@ -21,7 +21,7 @@ from lidar.data.structures import SensorSpec, TrainingWindow
 from lidar.data.windows import Window
 from lidar.geometry.range_view import AngularBins
 from lidar.geometry.ray_cast import cast_rays
-from lidar.geometry.se3 import invert, planar_action, se3
+from lidar.geometry.se3 import invert, planar_action, se3, transform_points
 from lidar.geometry.voxel_grid import VoxelGrid
 
 MONITOR_BINS = AngularBins(0.5, 0.5)
@@ -141,14 +141,8 @@ class WindowDataset(Dataset[TrainingWindow]):
         t0_SE3_tn: Float64[ndarray, "4 4"],
         transform: Float64[ndarray, "3 3"],
     ) -> float:
-        """Error of a z-buffer of the t0 sweep on chosen rays, watched beside the loss.
-
-        Own-car returns are left out: they would stand on the road once the sensor has moved on.
-        """
-        seen, config = window.log.sweep(window.t0).points[:, :3], self.config.rays
-        foreign = np.linalg.norm(seen, axis=1) >= max(config.min_range, 1e-3)
-        foreign &= outside_ego_box(seen, self.sensor, config)
-        known = seen[foreign] @ transform.T
+        """Error of a z-buffer of the t0 sweep on chosen rays, watched beside the loss."""
+        known = self._seen_at_t0(window) @ transform.T
         if not rays.valid.any() or not len(known):
             return float("nan")
         (cast,) = cast_rays(
@@ -184,8 +178,9 @@ class WindowDataset(Dataset[TrainingWindow]):
     ) -> RayTargets:
         frame = window.all_frames[n]
         sweep = window.log.sweep(frame)
+        xyz = np.ascontiguousarray(sweep.points[:, :3])
         return select_rays(
-            np.ascontiguousarray(sweep.points[:, :3]),
+            xyz,
             scaled_intensity(sweep, self.config.data, self.sensor),
             t0_SE3_tn,
             up=window.log.up(frame),
@@ -195,7 +190,38 @@ class WindowDataset(Dataset[TrainingWindow]):
             rng=sample.generator(RAYS, n),
             augmentation=transform,
             mask=mask,
+            weights=self._surprise_weights(window, xyz, t0_SE3_tn) if n else None,
         )
+
+    def _surprise_weights(
+        self,
+        window: Window,
+        xyz: Float32[ndarray, "points 3"],
+        t0_SE3_tn: Float64[ndarray, "4 4"],
+    ) -> Float64[ndarray, " points"] | None:
+        """`rays.surprise_weight` where a z-buffer of the t0 sweep misses a future return, else 1."""
+        config = self.config.rays
+        if config.surprise_weight == 1:
+            return None
+        tn_SE3_t0 = invert(t0_SE3_tn)
+        known = transform_points(tn_SE3_t0, self._seen_at_t0(window))
+        measured = np.linalg.norm(xyz, axis=1)
+        weights = np.ones(len(xyz))
+        rays = measured > 1e-3
+        if len(known) and rays.any():
+            direction = xyz[rays] / measured[rays, None]
+            (cast,) = cast_rays(known, np.zeros(3), direction, [MONITOR_BINS])
+            surprising = np.abs(cast - measured[rays]) > config.surprise_m
+            weights[rays] = np.where(surprising, config.surprise_weight, 1.0)
+        return weights
+
+    def _seen_at_t0(self, window: Window) -> Float32[ndarray, "points 3"]:
+        """Returns of the t0 sweep without the own car's, which would stand on the road later."""
+        seen, config = window.log.sweep(window.t0).points[:, :3], self.config.rays
+        foreign = np.linalg.norm(seen, axis=1) >= max(config.min_range, 1e-3)
+        foreign &= outside_ego_box(seen, self.sensor, config)
+        kept: Float32[ndarray, "points 3"] = seen[foreign]
+        return kept
 
 
 def window_input(window: Window, config: PretrainConfig) -> Float32[ndarray, "points features"]:

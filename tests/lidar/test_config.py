@@ -75,6 +75,7 @@ def test_their_neighbours_are_fine():
         ({"eval": {"chunk": 0}}, "^eval: chunk must be at least 1, got 0"),
         ({"eval": {"max_windows": -1}}, "^eval: max_windows must be at least 0, got -1"),
         ({"loss": {"weights": [0, 0, 0]}}, "^loss.weights are all 0"),
+        ({"rays": {"surprise_weight": 0.0}}, "rays.surprise_weight and rays.surprise_m must be"),
         ({"rays": {"ground_weight": 0.5}}, "^rays: ground_weight has no effect with ground_filter"),
         ({"data": {"num_sweeps": -1}}, "data: num_sweeps must be at least 1, or 0"),
     ],

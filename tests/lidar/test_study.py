@@ -10,7 +10,7 @@ from foretell.config import RunOptions
 from foretell.errors import UserError
 from lidar.config import ForecastStudyConfig
 from lidar.evaluation.moving_gain import CONDITIONS
-from lidar.study import fingerprint, flags, study_rows
+from lidar.study import fingerprint, flags, spelt_out, study_rows
 from lidar.study_summary import judged_horizons, spread, summary
 
 CONFIG = ForecastStudyConfig(
@@ -51,6 +51,13 @@ def test_flags_are_words():
     ]  # fmt: skip
 
 
+def test_braces_spell_out_columns():
+    assert spelt_out(["f/{m,copy_0.35deg}/all/{0.5s,1.0s}/l1", "plain"]) == [
+        "f/m/all/0.5s/l1", "f/m/all/1.0s/l1", "f/copy_0.35deg/all/0.5s/l1",
+        "f/copy_0.35deg/all/1.0s/l1", "plain",
+    ]  # fmt: skip
+
+
 def rows_of(variant: str, moving: list[float]) -> list[dict[str, str]]:
     made = []
     for seed, level in enumerate(moving):
@@ -88,7 +95,7 @@ def test_smoke_runs_the_first_row_end_to_end(tmp_path):
     config = {
         "base": "trend_demo",
         "variants": {"full": {}},
-        "metrics": ["forecast/model/all/0.5s/l1_m", "forecast/copy_last/all/0.5s/l1_m"],
+        "metrics": ["forecast/{model,copy_last,absent}/all/0.5s/l1_m"],
         "csv": str(tmp_path / "never.csv"),
         "data_root": str(drive),
         "smoke": True,
@@ -100,5 +107,6 @@ def test_smoke_runs_the_first_row_end_to_end(tmp_path):
     with (out / "smoke.csv").open() as file:
         (row,) = csv.DictReader(file)
     assert float(row["forecast/copy_last/all/0.5s/l1_m"]) > 0
+    assert row["forecast/absent/all/0.5s/l1_m"] == ""
     assert not (tmp_path / "never.csv").exists()
     assert main(command) == 0  # a finished row is not run again

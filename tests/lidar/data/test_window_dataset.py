@@ -165,6 +165,32 @@ def test_the_watched_copy_last_ignores_the_own_car(config, tmp_path):
     assert build(config)[(5, 2)].copy_last_l1_m == before
 
 
+@pytest.mark.parametrize("yaw", [0.0, 2.0])
+def test_surprises_are_what_a_copy_of_t0_misses(config, tmp_path, yaw):
+    """A ring of returns at 15 m, of which a third comes 5 m nearer in the future sweeps."""
+    angle = np.radians(np.arange(0, 360, 0.5) + 0.25)
+    ring = np.stack([15 * np.cos(angle), 15 * np.sin(angle), 0 * angle, 0 * angle], 1)
+    came = angle < 2 * np.pi / 3
+    nearer = np.where(came[:, None], ring * (2 / 3), ring)
+    folder = tmp_path / "sequences" / "00"
+    for i in range(24):
+        (ring if i < 6 else nearer).astype("<f4").tofile(folder / "velodyne" / f"{i:06d}.bin")
+    poses = np.loadtxt(folder / "poses.txt").reshape(-1, 3, 4)
+    poses[:, 2, 3] = 0  # at rest
+    np.savetxt(folder / "poses.txt", poses.reshape(-1, 12))
+
+    def share(weight, slot):
+        rays = RaysConfig(n=180, ground_filter=False, surprise_weight=weight)
+        aug = AugConfig(rotation_rad=yaw)
+        sample = build(dataclasses.replace(config, rays=rays, aug=aug))[(5, 5)]
+        return float((sample.ray_r[slot] < 12).mean())
+
+    assert share(1.0, 1) == pytest.approx(1 / 3, abs=0.1)
+    assert share(1e6, 1) == 1  # 240 nearer returns for 180 rays
+    assert share(1e-6, 1) == 0
+    assert share(1e6, 0) == 0  # the t0 frame has no surprises
+
+
 def test_augmentation_moves_points_rays_and_actions_together(config):
     config = dataclasses.replace(
         config, aug=AugConfig(rotation_rad=1.0), mask=MaskConfig("none", 0.0),
