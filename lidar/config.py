@@ -361,8 +361,8 @@ class ForecastStudyConfig:
     forecast: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Dotted keys of the forecast configuration."""
     metrics: list[str] = dataclasses.field(default_factory=list)
-    """Names of the metrics.json of `foretell lidar forecast` that become columns; `{a,b}` stands for
-    each of its words. Cells of baselines that a row does not have stay empty."""
+    """Names of the metrics.json of `foretell lidar forecast` that become columns; `{a,b}` stands
+    for each of its words. Cells of baselines that a row does not have stay empty."""
     reference: str = ""
     """Variant that the others are judged against besides copy-last."""
     csv: str = ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int16, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
 from lidar.data.readers import read_sweep_file
@@ -29,8 +29,6 @@ class _Seen(NamedTuple):
     points: Float32[ndarray, "all columns"]
     rows: Int64[ndarray, " points"]
     """Rows of `points` to keep."""
-    ring: Int16[ndarray, " points"] | None
-    """Rings of the kept returns."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ class LogView:
             columns=self.point_columns,
             timestamp_ns=int(self.timestamps_ns[i]),
             global_SE3_lidar=self.global_SE3_lidar[i],
-            ring=ring,
+            ring=None if ring is None else ring.astype(np.int16),
             frame=self.frame,
         )
 
@@ -151,7 +149,7 @@ class LogView:
         earliest: int = 0,
         keep: Callable[[Float32[ndarray, "points 3"]], Bool[ndarray, " points"]] | None = None,
     ) -> Sweep:
-        """Sweep `i` and earlier ones in sweep `i`'s frame, with a `dt` column.
+        """Sweep `i` and earlier ones in sweep `i`'s frame, with a `dt` column and without rings.
 
         Own-car returns (abs x < 1 and abs y < 1) are dropped in the frame of the sweep that saw
         them. Where too few earlier sweeps exist the last available one repeats, dt as is.
@@ -171,7 +169,7 @@ class LogView:
             sources.append(available)
         width, end = len(self.point_columns) + 1, 0
         joined: Float32[ndarray, "points columns"] = np.empty((0, width), np.float32)
-        rings, seen = [], self._without_own_car(i, keep)
+        seen = self._without_own_car(i, keep)
         ref_SE3_source = invert(self.global_SE3_lidar[i]) @ self.global_SE3_lidar[sources]
         ref_SE3_source[np.equal(sources, i)] = np.eye(4)
         dt_s = 1e-9 * (self.timestamps_ns[i] - self.timestamps_ns[sources])
@@ -187,14 +185,12 @@ class LogView:
                 grown[:start] = joined[:start]
                 joined = grown
             _move(seen, ref_SE3_source[n], float(dt_s[n]), out=joined[start:end])
-            rings.append(seen.ring)
         joined = joined[:end]
         return Sweep(
             points=joined,
             columns=(*self.point_columns, "dt"),
             timestamp_ns=int(self.timestamps_ns[i]),
             global_SE3_lidar=self.global_SE3_lidar[i],
-            ring=None if rings[0] is None else np.concatenate([r for r in rings if r is not None]),
             dt_s=joined[:, -1],
             frame=self.frame,
         )
@@ -231,14 +227,14 @@ class LogView:
         i: int,
         keep: Callable[[Float32[ndarray, "points 3"]], Bool[ndarray, " points"]] | None,
     ) -> "_Seen":
-        points, ring = self._read(i)
+        points, _ = self._read(i)
         near = (np.abs(points[:, 0]) < NEAR_EGO_M) & (np.abs(points[:, 1]) < NEAR_EGO_M)
         rows = np.flatnonzero(~near if keep is None else ~near & keep(points[:, :3]))
-        return _Seen(points, rows, None if ring is None else ring.take(rows))
+        return _Seen(points, rows)
 
     def _read(
         self, i: int
-    ) -> tuple[Float32[ndarray, "points columns"], Int16[ndarray, " points"] | None]:
+    ) -> tuple[Float32[ndarray, "points columns"], Float32[ndarray, " points"] | None]:
         path = self.root / self.arrays["file"][self.first + i].decode()
         points, ring = read_sweep_file(self.kind, path, self.point_columns)
         return self._rotated(points), ring

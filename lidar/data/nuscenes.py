@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int16
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from foretell.errors import UserError, nearest
@@ -137,12 +137,10 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
     )
 
 
-def read_points(
-    path: Path,
-) -> tuple[Float32[ndarray, "points 4"], Int16[ndarray, " points"]]:
+def read_points(path: Path) -> tuple[Float32[ndarray, "points 4"], Float32[ndarray, " points"]]:
     """One sweep: x y z in metres and intensity 0-255, and the ring of each point."""
     raw = read_binary(path, 5)
-    return raw[:, :4], raw[:, 4].astype(np.int16)
+    return raw[:, :4], raw[:, 4]
 
 
 def _pose_matrix(record: dict[str, Any]) -> Float64[ndarray, "4 4"]:

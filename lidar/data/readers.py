@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jaxtyping import Float32, Int16
+from jaxtyping import Float32
 from numpy import ndarray
 
 from foretell.errors import UserError
@@ -41,7 +41,7 @@ def fingerprint_files(config: DataConfig) -> tuple[list[Path], list[Path]]:
 
 def read_sweep_file(
     kind: str, path: Path, columns: tuple[str, ...]
-) -> tuple[Float32[ndarray, "points columns"], Int16[ndarray, " points"] | None]:
+) -> tuple[Float32[ndarray, "points columns"], Float32[ndarray, " points"] | None]:
     """Points of one sweep file in the delivered axes, and rings where the file has them."""
     match kind:
         case "nuscenes":

@@ -199,7 +199,7 @@ class WindowDataset(Dataset[TrainingWindow]):
         xyz: Float32[ndarray, "points 3"],
         t0_SE3_tn: Float64[ndarray, "4 4"],
     ) -> Float64[ndarray, " points"] | None:
-        """`rays.surprise_weight` where a z-buffer of the t0 sweep misses a future return, else 1."""
+        """`rays.surprise_weight` where a z-buffer of the t0 sweep misses a return, else 1."""
         config = self.config.rays
         if config.surprise_weight == 1:
             return None
