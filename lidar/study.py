@@ -61,13 +61,13 @@ def spelt_out(names: list[str]) -> list[str]:
     """Names with every `{a,b}` replaced by each of its words, in order.
 
     Example:
-        >>> spelt_out(["x/{a,b}/{c,d}", "y"])
+        >>> spelt_out(["x/{a, b}/{c,d}", "y"])
         ['x/a/c', 'x/a/d', 'x/b/c', 'x/b/d', 'y']
     """
     found = []
     for name in names:
         parts = re.split(r"\{([^}]*)\}", name)
-        choices = [part.split(",") if i % 2 else [part] for i, part in enumerate(parts)]
+        choices = [re.split(r"\s*,\s*", p) if i % 2 else [p] for i, p in enumerate(parts)]
         found += ["".join(words) for words in itertools.product(*choices)]
     return found
 
