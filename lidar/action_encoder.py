@@ -50,13 +50,3 @@ class ActionEncoder(nn.Module):
             parts.append(sinusoid(gap_s * self.time_scale, AXIS_DIM))
         code: Tensor = self.f_act(torch.cat(parts, dim=-1))
         return code
-
-
-def actions_in_t0_axes(
-    t0_SE3_tn: Float[Tensor, "batch frames 4 4"],
-) -> Float[Tensor, "batch horizons 3"]:
-    """dx, dy along the axes of the t0 sensor frame instead of those at t_n, and the yaw change."""
-    shift = (t0_SE3_tn[:, 1:] - t0_SE3_tn[:, :-1])[..., :2, 3]
-    turn = t0_SE3_tn[:, :-1, :3, :3].transpose(-1, -2) @ t0_SE3_tn[:, 1:, :3, :3]
-    yaw = torch.atan2(turn[..., 1, 0], turn[..., 0, 0])
-    return torch.cat([shift, yaw[..., None]], dim=-1)

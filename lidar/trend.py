@@ -14,10 +14,11 @@ from foretell.blocks.batch_norm import is_joint, num_processes
 from foretell.blocks.conv_recurrent import ConvGRU, ConvRecurrence
 from foretell.blocks.protocol import detach_state
 from foretell.model_folder import load_config, load_weights, save
-from lidar.action_encoder import ActionEncoder, actions_in_t0_axes
+from lidar.action_encoder import ActionEncoder
 from lidar.config import FORMAT_VERSION, RecConfig, TrendConfig
 from lidar.data.batch import WindowBatch
 from lidar.encoders.build import build_encoder
+from lidar.geometry.se3 import actions_in_t0_axes
 from lidar.geometry.voxel_grid import VoxelGrid, volume_centres, voxelise_mean
 from lidar.objectives.occupancy import OccupancyAlongRay
 from lidar.objectives.range_rendering import RangeRendering
@@ -144,7 +145,7 @@ class Trend(nn.Module):
         """Actions in the axes this model was trained with (`rec.action_frame`)."""
         if self.config.rec.action_frame == "ego_tn":
             return action
-        return actions_in_t0_axes(t0_SE3_tn).to(action)
+        return torch.from_numpy(actions_in_t0_axes(t0_SE3_tn.cpu().numpy())).to(action)
 
     def losses(self, batch: WindowBatch) -> LossReport:
         """L = sum over the supervised frames (t0 and one t_m) of the decoder's loss.

@@ -10,7 +10,6 @@ from numpy import ndarray
 from torch.utils.data import Dataset
 
 from foretell.errors import UserError
-from lidar.action_encoder import actions_in_t0_axes
 from lidar.config import PretrainConfig, num_epochs, trained_horizon
 from lidar.data.augment import augment_poses, draw_transform
 from lidar.data.draws import ACTION, AUGMENT, HORIZON, MASK, RAYS, RENDER, SampleKey
@@ -21,7 +20,13 @@ from lidar.data.structures import SensorSpec, TrainingWindow
 from lidar.data.windows import Window
 from lidar.geometry.range_view import AngularBins
 from lidar.geometry.ray_cast import cast_rays
-from lidar.geometry.se3 import invert, planar_action, se3, transform_points
+from lidar.geometry.se3 import (
+    actions_in_t0_axes,
+    invert,
+    planar_action,
+    se3,
+    transform_points,
+)
 from lidar.geometry.voxel_grid import VoxelGrid
 
 MONITOR_BINS = AngularBins(0.5, 0.5)
@@ -113,10 +118,7 @@ class WindowDataset(Dataset[TrainingWindow]):
             poses = augment_poses(transform, poses_in_t0(other))
         if self.config.rec.action_frame == "ego_tn":
             return actions_between(poses, self.sensor)
-        told: Float32[ndarray, "horizons 3"] = (
-            actions_in_t0_axes(torch.from_numpy(poses)[None])[0].numpy().astype(np.float32)
-        )
-        return told
+        return actions_in_t0_axes(poses).astype(np.float32)
 
     def _input(
         self, window: Window, transform: Float64[ndarray, "3 3"], sample: SampleKey

@@ -125,6 +125,17 @@ def planar_action(tn_SE3_tn1: Float[ndarray, "*batch 4 4"]) -> Float64[ndarray, 
     return np.concatenate([transform[..., :2, 3], yaw[..., None]], axis=-1)
 
 
+def actions_in_t0_axes(
+    t0_SE3_tn: Float[ndarray, "*batch frames 4 4"],
+) -> Float64[ndarray, "*batch horizons 3"]:
+    """dx, dy along the axes of the t0 sensor frame instead of those at t_n, and the yaw change."""
+    poses = np.asarray(t0_SE3_tn, np.float64)
+    shift = np.diff(poses[..., :2, 3], axis=-2)
+    turn = np.swapaxes(poses[..., :-1, :3, :3], -1, -2) @ poses[..., 1:, :3, :3]
+    yaw = np.arctan2(turn[..., 1, 0], turn[..., 0, 0])
+    return np.concatenate([shift, yaw[..., None]], axis=-1)
+
+
 def compose_actions(actions: Float[ndarray, "horizons 3"]) -> Float64[ndarray, "frames 4 4"]:
     """Planar t0_SE3_tn for n = 0..l rebuilt from the actions of l consecutive steps."""
     poses = [np.eye(4)]
