@@ -15,13 +15,13 @@ from lidar.data.dataset import Dataset
 from lidar.data.evaluation_window import EvaluationWindow, evaluation_window
 from lidar.data.features import feature_columns
 from lidar.data.index import open_dataset
-from lidar.data.structures import Boxes
 from lidar.data.windows import Window, windows_of
 from lidar.evaluation.baselines import ConstantVelocityOracle, CopyLast
 from lidar.evaluation.forecast import Predictor, score, scored_protocols
 from lidar.evaluation.forecast_table import TableCaption, forecast_tables, mark_extrapolated
 from lidar.evaluation.model_predictor import ModelForecaster, shuffled_actions
 from lidar.evaluation.protocols import Protocol, horizon_label
+from lidar.evaluation.ray_groups import annotated_boxes, annotated_classes
 from lidar.geometry.range_view import AngularBins
 from lidar.saved_model import load_trained, trained_config
 from lidar.trend import Trend, needs_gap_time
@@ -80,7 +80,8 @@ def run(config: ForecastConfig, options: RunOptions) -> None:
         horizons_s=scoring.horizons_s,
         point_range=config.data.point_range,
         data_kind=config.data.kind,
-        boxes_of=boxes_of,
+        boxes_of=annotated_boxes,
+        classes_of=annotated_classes,
         copy_last=scoring.copy_last,
     )
     if scoring.trained_horizons_s:
@@ -118,7 +119,7 @@ def prepare(config: ForecastConfig) -> Scoring:
     predictors = baselines.predictors()
     if any(window.log.labelled.any() for window in windows):
         predictors["const_velocity_oracle"] = ConstantVelocityOracle(
-            config.eval, boxes_of, AngularBins(0.35, 0.35), config.rays
+            config.eval, annotated_boxes, AngularBins(0.35, 0.35), config.rays
         )
     if model is not None:
         actions = shuffled_actions(model, windows)
@@ -134,11 +135,6 @@ def prepare(config: ForecastConfig) -> Scoring:
         copy_last=model.config.copy_last if model is not None else None,
         trained_horizons_s=trained_s,
     )
-
-
-def boxes_of(window: EvaluationWindow, frame: int) -> Boxes | None:
-    """Annotated boxes of a window's frame, for scoring alone."""
-    return window.window.log.boxes(window.window.all_frames[frame])
 
 
 def device_of(config: ForecastConfig) -> torch.device:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
 from lidar.config import ForecastConfig, PretrainConfig
@@ -49,6 +49,8 @@ class EvaluationWindow:
     """<log>/<sweep number>."""
     window: Window
     """Where it comes from; gives the evaluation its boxes."""
+    row: tuple[Int64[ndarray, " _"], ...]
+    """Row of each scored return in its sweep."""
 
 
 def evaluation_window(window: Window, config: PretrainConfig | ForecastConfig) -> EvaluationWindow:
@@ -68,7 +70,7 @@ def evaluation_window(window: Window, config: PretrainConfig | ForecastConfig) -
     foreign = accumulated(keep=lambda xyz: outside_ego_box(xyz, sensor, config.rays))
     poses = poses_in_t0(window)
     frames = [_frame(window, n, poses[n], config) for n in range(len(poses))]
-    origins, directions, ranges, intensities, grounds = zip(*frames, strict=True)
+    origins, directions, ranges, intensities, grounds, rows = zip(*frames, strict=True)
     return EvaluationWindow(
         points=input_features(accumulated(), data, sensor),
         t_s=seconds_after_t0(window),
@@ -83,6 +85,7 @@ def evaluation_window(window: Window, config: PretrainConfig | ForecastConfig) -
         history_points=np.ascontiguousarray(foreign.points[:, :3]),
         name=window.name,
         window=window,
+        row=rows,
     )
 
 
@@ -97,8 +100,9 @@ def _frame(
     Float32[ndarray, " rays"],
     Float32[ndarray, " rays"],
     Bool[ndarray, " rays"],
+    Int64[ndarray, " rays"],
 ]:
-    """Origin, directions, ranges, intensities and ground flags of one frame."""
+    """Origin, directions, ranges, intensities, ground flags and sweep rows of one frame."""
     limits, sensor = config.eval, window.log.sensor
     frame = window.all_frames[n]
     sweep = window.log.sweep(frame)
@@ -121,4 +125,5 @@ def _frame(
         scaled_intensity(sweep, config.data, sensor)[chosen],
         height_above_ground(xyz[chosen], window.log.up(frame), sensor, config.rays)
         < config.rays.z_thd,
+        chosen,
     )

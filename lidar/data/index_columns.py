@@ -10,10 +10,10 @@ import numpy as np
 from lidar.data.structures import SensorSpec
 from lidar.data.tables import BoxTable, LogTable, Source
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 COLUMN_NAMES = [
-    "timestamps_ns", "global_SE3_ego", "global_SE3_lidar", "is_key", "file", "labelled",
-    "box_start", "box", "box_velocity", "box_category", "box_track", "box_num_points",
+    "timestamps_ns", "global_SE3_ego", "global_SE3_lidar", "is_key", "file", "class_file",
+    "labelled", "box_start", "box", "box_velocity", "box_category", "box_track", "box_num_points",
 ]  # fmt: skip
 
 
@@ -62,6 +62,10 @@ def columns_of(logs: list[LogTable]) -> tuple[dict[str, Any], list[str]]:
         "global_SE3_lidar": np.concatenate([log.global_SE3_lidar for log in logs]),
         "is_key": np.concatenate([log.is_key for log in logs]),
         "file": np.array([name.encode() for log in logs for name in log.files], np.bytes_),
+        "class_file": np.array(
+            [name.encode() for log in logs for name in log.class_files or [""] * len(log.files)],
+            np.bytes_,
+        ),
         "labelled": np.concatenate([table.labelled for table in boxes]),
         "box_start": np.concatenate([[0], np.cumsum(per_sweep)]),
         "box": np.concatenate([table.boxes for table in boxes]),

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from numpy import ndarray
 
+from foretell.errors import UserError
 from lidar.data.readers import read_sweep_file
 from lidar.data.structures import Boxes, SensorSpec, Sweep
 from lidar.geometry.se3 import invert, se3, wrap_angle
@@ -201,10 +202,7 @@ class LogView:
         Raises:
             LabelAccessError: On a view made for pretraining.
         """
-        if not self.labels:
-            raise LabelAccessError(
-                f"boxes of log {self.name!r} were asked for in pretraining, which must not see them"
-            )
+        self._check_labels("boxes")
         self._check(i)
         if not self.labelled[i]:
             return None
@@ -221,6 +219,44 @@ class LogView:
             num_points=np.array(self.arrays["box_num_points"][first:last]),
             frame=self.frame,
         )
+
+    def point_classes(self, i: int) -> UInt8[ndarray, " points"] | None:
+        """Annotated class of every point of sweep `i`; None where the sweep has none.
+
+        nuScenes-lidarseg general classes: 0 noise, 1-23 foreground (animals, people, movable
+        objects, vehicles), 24-30 background, 31 the own car.
+
+        Raises:
+            LabelAccessError: On a view made for pretraining.
+            UserError: The file is missing, or its length is not that of the sweep.
+        """
+        self._check_labels("point classes")
+        self._check(i)
+        name = self.arrays["class_file"][self.first + i].decode()
+        if not name:
+            return None
+        path = self.root / name
+        try:
+            classes = np.fromfile(path, np.uint8)
+        except OSError as error:
+            raise UserError(
+                f"cannot read the point classes {path}: {error.strerror}; unpack the lidarseg "
+                "archive under the same root"
+            ) from None
+        num_points = len(self._read(i)[0])
+        if len(classes) != num_points:
+            raise UserError(
+                f"the point classes {path} are {len(classes)} for {num_points} points of the "
+                "sweep: truncated or of another sweep; copy the file again"
+            )
+        return classes
+
+    def _check_labels(self, what: str) -> None:
+        if not self.labels:
+            raise LabelAccessError(
+                f"{what} of log {self.name!r} were asked for in pretraining, which must not see "
+                "them"
+            )
 
     def _without_own_car(
         self,

@@ -9,6 +9,7 @@ l w h boxes in the LiDAR frame of their key sweep. A log is a scene.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,13 @@ SENSOR = SensorSpec(
 )
 _POSE_TABLES = ("scene", "sample", "sample_data", "calibrated_sensor", "sensor", "ego_pose")
 _LABEL_TABLES = ("sample_annotation", "instance", "category")
+_CLASS_TABLE = "lidarseg"
 
 
 def fingerprint_files(config: DataConfig) -> tuple[list[Path], list[Path]]:
     """Tables whose content, and folders whose listing, the index depends on."""
     folder = version_folder(config)
-    tables = [folder / f"{name}.json" for name in (*_POSE_TABLES, *_LABEL_TABLES)]
+    tables = [folder / f"{name}.json" for name in (*_POSE_TABLES, *_LABEL_TABLES, _CLASS_TABLE)]
     sweeps = [Path(config.root) / name / CHANNEL for name in ("samples", "sweeps")]
     return [*tables, folder / "splits.json"], sweeps
 
@@ -101,6 +103,7 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
     except KeyError as error:
         raise _inconsistent(folder, error) from None
 
+    class_files = _class_files(folder)
     of_scene: dict[str, list[dict[str, Any]]] = {token: [] for token in scenes}
     try:
         for sweep in sweeps.values():
@@ -116,7 +119,11 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
             continue
         present.sort(key=lambda sweep: int(sweep["timestamp"]))
         try:
-            logs.append(_log(str(scene["name"]), present, mounts, poses, annotations))
+            log = _log(str(scene["name"]), present, mounts, poses, annotations)
+            if class_files:
+                names = tuple(class_files.get(str(sweep["token"]), "") for sweep in present)
+                log = replace(log, class_files=names)
+            logs.append(log)
         except KeyError as error:
             raise _inconsistent(folder, error) from None
     if not logs:
@@ -141,6 +148,18 @@ def read_points(path: Path) -> tuple[Float32[ndarray, "points 4"], Float32[ndarr
     """One sweep: x y z in metres and intensity 0-255, and the ring of each point."""
     raw = read_binary(path, 5)
     return raw[:, :4], raw[:, 4]
+
+
+def _class_files(folder: Path) -> dict[str, str]:
+    """Token of a sweep -> its nuScenes-lidarseg file; empty without that extension."""
+    path = folder / f"{_CLASS_TABLE}.json"
+    if not path.is_file():
+        return {}
+    try:
+        records = read_table(path).values()
+        return {str(r["sample_data_token"]): str(r["filename"]) for r in records}
+    except KeyError as error:
+        raise _inconsistent(folder, error) from None
 
 
 def _pose_matrix(record: dict[str, Any]) -> Float64[ndarray, "4 4"]:

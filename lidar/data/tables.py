@@ -50,6 +50,9 @@ class LogTable:
     files: tuple[str, ...]
     """Sweep files relative to the data set's root."""
     boxes: BoxTable | None = None
+    class_files: tuple[str, ...] = ()
+    """Per-point class files of the sweeps relative to the root, "" where there is none; () = none
+    at all."""
 
 
 @dataclass(frozen=True)

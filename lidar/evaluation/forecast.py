@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol as Interface
 from typing import runtime_checkable
 
+from numpy import ndarray
+
 from lidar.config import EvalConfig
 from lidar.data.evaluation_window import EvaluationWindow
 from lidar.data.structures import Boxes
@@ -22,6 +24,8 @@ __all__ = ["ForecastRanges", "ForecastScores", "Predictor", "score"]
 
 BoxesOf = Callable[[EvaluationWindow, int], Boxes | None]
 """Boxes of a window's frame in that sweep's sensor frame; none where not annotated."""
+ClassesOf = Callable[[EvaluationWindow, int], ndarray | None]
+"""Class of each scored return of a window's frame; none where not annotated."""
 
 
 @runtime_checkable
@@ -69,6 +73,7 @@ def score(
     point_range: Sequence[float],
     data_kind: str = "nuscenes",
     boxes_of: BoxesOf | None = annotated_boxes,
+    classes_of: ClassesOf | None = None,
     copy_last: Mapping[str, str] | None = None,
     groups: Sequence[str] | None = None,
 ) -> dict[str, float]:
@@ -82,6 +87,7 @@ def score(
         point_range: Model volume: the crop of NFCD in the config's own protocol.
         data_kind: `data.kind`, for the preparation of the published protocols.
         boxes_of: Boxes of a frame; none = labels stay unread, no moving and static rays.
+        classes_of: Classes of the returns; none = they stay unread, no foreground rays.
         copy_last: Metric -> variant chosen on training windows; adds the row `copy_last`.
         groups: Ray groups scored; none = all that exist.
 
@@ -101,7 +107,8 @@ def score(
             )
         for frame, horizon_s in enumerate(horizons_s, start=1):
             boxes = None if boxes_of is None else boxes_of(window, frame)
-            truth = FrameTruth.of(window, frame, boxes, groups)
+            classes = None if classes_of is None else classes_of(window, frame)
+            truth = FrameTruth.of(window, frame, boxes, groups, classes)
             for who, predictor in predictors.items():
                 forecast = checked_forecast(predictor, window, frame, who)
                 for protocol, rays, values in truth.compare(forecast, protocols, horizon_s):

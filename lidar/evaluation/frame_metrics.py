@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 
 from lidar.data.evaluation_window import EvaluationWindow
@@ -17,7 +17,7 @@ from lidar.evaluation.ray_groups import (
     ray_groups,
 )
 
-CLOUD_GROUPS = ("all", "nonground", "moving")
+CLOUD_GROUPS = ("all", "nonground", "moving", "foreground")
 """Groups whose rays make up a cloud that CD and NFCD are computed on."""
 
 
@@ -52,9 +52,10 @@ class FrameTruth:
         frame: int,
         boxes: Boxes | None,
         groups: Sequence[str] | None = None,
+        classes: UInt8[ndarray, " rays"] | None = None,
     ) -> "FrameTruth":
         """Prepare a frame; `groups` limits the ray groups to those named."""
-        masks = ray_groups(window, frame, boxes)
+        masks = ray_groups(window, frame, boxes, classes)
         if groups is not None:
             masks = {name: masks[name] for name in groups if name in masks}
         return cls(

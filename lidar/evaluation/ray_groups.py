@@ -1,12 +1,13 @@
-"""Groups of rays that are scored apart: all, ground, nonground, moving, static.
+"""Groups of rays that are scored apart: all, ground, nonground, moving, static, foreground.
 
 Ground follows the height rule of the ray filter (`rays.z_thd`). Moving = the measured point lies in
 a box (0.1 m larger on each side) of a track faster than 0.5 m/s over the ground, else static; both
-exist only where boxes do. Labels serve evaluation alone.
+exist only where boxes do. Foreground = 4D-Occ's: nuScenes-lidarseg classes 1 to 23, which says what
+a point is, not whether it moves; background = the rest. Labels serve evaluation alone.
 """
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from numpy import ndarray
 
 from lidar.data.evaluation_window import EvaluationWindow
@@ -18,11 +19,19 @@ MOVING_MPS = 0.5
 """A track faster than this moves."""
 MARGIN_M = 0.1
 """Boxes are this much larger on each side."""
+FOREGROUND = (1, 23)
+"""First and last nuScenes-lidarseg class of 4D-Occ's foreground."""
 
 
 def annotated_boxes(window: EvaluationWindow, frame: int) -> Boxes | None:
     """Boxes of the sweep at t_n in its sensor frame; none where it is not annotated."""
     return window.window.log.boxes(window.window.all_frames[frame])
+
+
+def annotated_classes(window: EvaluationWindow, frame: int) -> UInt8[ndarray, " rays"] | None:
+    """Annotated class of every scored return at t_n; none where the sweep has none."""
+    classes = window.window.log.point_classes(window.window.all_frames[frame])
+    return None if classes is None else classes[window.row[frame]]
 
 
 def measured_points_tn(window: EvaluationWindow, frame: int) -> ndarray:
@@ -50,7 +59,10 @@ def points_on_rays(window: EvaluationWindow, frame: int, range_m: ndarray) -> nd
 
 
 def ray_groups(
-    window: EvaluationWindow, frame: int, boxes: Boxes | None
+    window: EvaluationWindow,
+    frame: int,
+    boxes: Boxes | None,
+    classes: UInt8[ndarray, " rays"] | None = None,
 ) -> dict[str, Bool[ndarray, " rays"]]:
     """Mask of every group that exists for a frame.
 
@@ -58,12 +70,16 @@ def ray_groups(
         window: Rays and measured ranges.
         frame: n of t_n, 0 = t0.
         boxes: Boxes of the sweep at t_n in its sensor frame; none = not annotated.
+        classes: nuScenes-lidarseg class of each return; none = not annotated.
     """
     ground = np.asarray(window.is_ground[frame], bool)
     groups = {"all": np.ones(len(ground), bool), "nonground": ~ground, "ground": ground}
     if boxes is not None:
         moving = is_moving(measured_points_tn(window, frame), boxes)
         groups |= {"moving": moving, "static": ~moving}
+    if classes is not None:
+        foreground = (classes >= FOREGROUND[0]) & (classes <= FOREGROUND[1])
+        groups |= {"foreground": foreground, "background": ~foreground}
     return groups
 
 

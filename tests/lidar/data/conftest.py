@@ -178,6 +178,17 @@ class NuscenesWriter:
             prev=link("sample_annotation", key - 1), next=link("sample_annotation", key + 1),
         )  # fmt: skip
 
+    def point_classes(self, filename: str) -> np.ndarray:
+        """Add the nuScenes-lidarseg classes of a sweep: its rows counted modulo 32."""
+        (sweep,) = (s for s in self.tables["sample_data"] if s["filename"] == filename)
+        path = f"lidarseg/{self.folder.name}/{sweep['token']}_lidarseg.bin"
+        (self.root / path).parent.mkdir(parents=True, exist_ok=True)
+        classes = (np.arange(300) % 32).astype(np.uint8)
+        classes.tofile(self.root / path)
+        self.tables.setdefault("lidarseg", [])
+        self._add("lidarseg", filename, sample_data_token=sweep["token"], filename=path)
+        return classes
+
     def finish(self) -> Path:
         """Write the tables."""
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,9 @@ from lidar.config import DataConfig, EvalConfig, PretrainConfig
 from lidar.data.evaluation_window import evaluation_window
 from lidar.data.index import open_dataset
 from lidar.data.windows import windows_of
+from lidar.evaluation.baselines import CopyLast
+from lidar.evaluation.forecast import score
+from lidar.evaluation.ray_groups import annotated_classes
 from lidar.geometry.se3 import transform_points
 
 
@@ -34,6 +37,7 @@ def test_all_rays_of_every_frame(window_and_config):
         kept = xyz[~near & ~in_box]
         np.testing.assert_allclose(hits, transform_points(scored.t0_SE3_tn[n], kept), atol=1e-4)
         np.testing.assert_array_equal(scored.is_ground[n], kept[:, 2] + 1.84 < 0.3)
+        np.testing.assert_array_equal(xyz[scored.row[n]], kept)
         assert 0 <= scored.intensity[n].min() and scored.intensity[n].max() <= 1
     assert scored.is_ground[0].any() and not scored.is_ground[0].all()
     assert len(scored.window.log.boxes(window.t0)) == 1
@@ -68,3 +72,28 @@ def test_history_leaves_out_the_own_car_of_the_sweep_that_saw_it(window_and_conf
     np.testing.assert_allclose(scored.history_points, np.concatenate(expected), atol=1e-3)
     assert num_beyond_1_m > 0
     assert len(scored.points) == len(scored.history_points) + num_beyond_1_m
+
+
+def test_classes_follow_the_scored_returns(tmp_path, nuscenes_writer):
+    """Own-car and near returns are left out of the rays, and of the classes with them."""
+    writer = nuscenes_writer(tmp_path)
+    writer.scene("scene-0061")
+    written = writer.point_classes("samples/LIDAR_TOP/scene-0061_10.pcd.bin")
+    data = DataConfig(root=str(writer.finish()), version="v1.0-mini", num_sweeps=1)
+    window = windows_of(open_dataset(data).select(["all"]), data, [0.5])[0]
+    scored = evaluation_window(window, PretrainConfig(data=data))
+    classes = annotated_classes(scored, 1)
+    assert classes is not None and len(classes) == len(scored.range_m[1]) < 300
+    xyz = window.log.sweep(10).points[:, :3]
+    kept = np.isin(np.linalg.norm(xyz, axis=1), scored.range_m[1])
+    np.testing.assert_array_equal(classes, written[kept])
+    assert annotated_classes(scored, 0) is None
+    metrics = score(
+        [scored],
+        CopyLast(EvalConfig(), num_sweeps=1).predictors(),
+        EvalConfig(),
+        horizons_s=[0.5],
+        point_range=data.point_range,
+        classes_of=annotated_classes,
+    )
+    assert metrics["forecast/copy_last_nearest_t0/foreground/0.5s/nfcd_m2"] > 0

@@ -9,7 +9,7 @@ import pytest
 from foretell.errors import UserError
 from lidar.config import DataConfig
 from lidar.data.index import index_folder, open_dataset, open_index, prepare_index
-from lidar.data.index_columns import MappedColumns
+from lidar.data.index_columns import INDEX_VERSION, MappedColumns
 
 
 @pytest.fixture
@@ -64,7 +64,9 @@ def test_other_versions_and_damage_are_refused(data):
     schema_file = index_folder(data) / "schema.json"
     schema = json.loads(schema_file.read_text())
     schema_file.write_text(json.dumps(schema | {"version": 99}))
-    with pytest.raises(UserError, match=r"has version 99, this release reads 1; repeat:"):
+    with pytest.raises(
+        UserError, match=f"has version 99, this release reads {INDEX_VERSION}; repeat:"
+    ):
         open_dataset(data)
     schema_file.write_text("{")
     with pytest.raises(UserError, match=r"is damaged; repeat:"):

@@ -8,6 +8,7 @@ import pytest
 from foretell.errors import UserError
 from lidar.config import DataConfig
 from lidar.data.index import open_dataset, prepare_index
+from lidar.data.log_view import LabelAccessError
 from lidar.data.nuscenes import read_points
 from lidar.data.nuscenes_splits import official_splits
 from lidar.data.nuscenes_tables import read_table
@@ -194,6 +195,26 @@ def test_annotation_tables_may_be_missing(nuscenes_root):
     report = prepare_index(config(nuscenes_root))
     assert any("no annotation tables" in line for line in report.skipped)
     assert open_dataset(config(nuscenes_root)).log("scene-0061").boxes(0) is None
+
+
+def test_point_classes_of_key_frames(tmp_path, nuscenes_writer):
+    """nuScenes-lidarseg, kept from pretraining and checked against the sweep."""
+    writer = nuscenes_writer(tmp_path)
+    writer.scene("scene-0061")
+    written = writer.point_classes("samples/LIDAR_TOP/scene-0061_10.pcd.bin")
+    root = writer.finish()
+    log = open_dataset(config(root)).logs["scene-0061"]
+    np.testing.assert_array_equal(log.point_classes(10), written)
+    assert log.point_classes(0) is None and log.point_classes(11) is None
+    with pytest.raises(LabelAccessError, match="point classes of log 'scene-0061'"):
+        log.without_labels().point_classes(10)
+    (path,) = (root / "lidarseg").rglob("*.bin")
+    written[:-1].tofile(path)
+    with pytest.raises(UserError, match="are 299 for 300 points of the sweep"):
+        log.point_classes(10)
+    path.unlink()
+    with pytest.raises(UserError, match="cannot read the point classes .* unpack the lidarseg"):
+        log.point_classes(10)
 
 
 def test_partial_downloads_are_reported(nuscenes_root):

@@ -103,6 +103,7 @@ class Drive:
             history_points=np.concatenate([t0_points, *history]).astype(np.float32),
             name=name,
             window=Window(LOG, 0, tuple(range(1, num_horizons + 1)), 0),
+            row=tuple(np.arange(len(r)) for _, r in frames),
         )
 
     def _scan(

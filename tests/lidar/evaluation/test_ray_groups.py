@@ -39,5 +39,10 @@ def test_groups_partition_the_rays(
     assert groups["all"].all()
     np.testing.assert_array_equal(groups["ground"], ~groups["nonground"])
     np.testing.assert_array_equal(groups["moving"], ~groups["static"])
+    assert {"foreground", "background"}.isdisjoint(groups)
+    classes = np.resize(np.array([0, 1, 23, 24, 31], np.uint8), len(groups["all"]))
+    groups = ray_groups(window, 1, None, classes)
+    assert groups["foreground"][:5].tolist() == [False, True, True, False, False]
+    np.testing.assert_array_equal(groups["foreground"], ~groups["background"])
     low = measured_points_tn(window, 1)[:, 2] < -1.5
     np.testing.assert_array_equal(groups["ground"], low)
