@@ -1,0 +1,121 @@
+"""Sequences that restart inside a row: resets, packed rows, and how blocks without gates run them.
+
+A block that has no gate to close (an LSTM kernel, an FFT) runs the pieces between resets as rows of
+their own: `run_segments` cuts, runs and puts them back.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from torch.utils import _pytree
+
+from foretell.blocks.protocol import active_steps, where_rows
+
+
+class Segments(NamedTuple):
+    """The uninterrupted pieces of a batch, row by row in order of time."""
+
+    row: Int[Tensor, " segments"]
+    """Row of the batch."""
+    start: Int[Tensor, " segments"]
+    """First step in that row."""
+    length: Int[Tensor, " segments"]
+    """Steps; 0 only for a row without valid steps."""
+    fresh: Bool[Tensor, " segments"]
+    """Begins from the initial state, not from the one that was carried in."""
+    last: Bool[Tensor, " segments"]
+    """Last piece of its row."""
+
+
+def reset_from_cu_seqlens(cu_seqlens: Int[Tensor, " borders"], time: int) -> Bool[Tensor, "1 time"]:
+    """Resets of one packed row from cumulative offsets, the varlen input of attention kernels.
+
+    Args:
+        cu_seqlens: 0 = c_0 <= c_1 <= ... <= c_n = time; equal neighbours are empty sequences.
+        time: Steps of the row.
+
+    Raises:
+        ValueError: The offsets do not rise from 0 to `time`.
+
+    Example:
+        >>> reset_from_cu_seqlens(torch.tensor([0, 2, 5]), 5).int().tolist()
+        [[1, 0, 1, 0, 0]]
+    """
+    offsets = cu_seqlens.tolist()
+    if not offsets or offsets[0] != 0 or offsets[-1] != time or offsets != sorted(offsets):
+        raise ValueError(f"cu_seqlens must rise from 0 to {time}, got {offsets}")
+    reset = torch.zeros(1, time, dtype=torch.bool, device=cu_seqlens.device)
+    starts = cu_seqlens[:-1]
+    reset[0, starts[starts < time].long()] = True
+    return reset
+
+
+def segment_ids(reset: Bool[Tensor, "batch time"] | None) -> Int[Tensor, "batch time"] | None:
+    """Number of resets up to and including each step: 0 = the carried state still counts."""
+    return None if reset is None else reset.long().cumsum(1)
+
+
+def find_segments(
+    reset: Bool[Tensor, "batch time"], lengths: Int[Tensor, " batch"] | None
+) -> Segments:
+    """Cut the rows of a batch at their resets; resets in the padding do not count."""
+    batch, time = reset.shape
+    active = active_steps(time, lengths=lengths, like=reset)
+    cuts = reset if active is None else reset & active
+    begins = cuts.clone()
+    begins[:, :1] = True
+    rows, starts = begins.nonzero(as_tuple=True)
+    if not time:
+        rows, starts = torch.arange(batch, device=reset.device), reset.new_zeros(batch).long()
+    valid = reset.new_full((batch,), time, dtype=torch.int64)
+    if lengths is not None:
+        valid = lengths.to(valid)
+    last = torch.ones_like(rows, dtype=torch.bool)
+    last[:-1] = rows[1:] != rows[:-1]
+    ends = torch.where(last, valid[rows], starts.roll(-1))
+    fresh = cuts[rows, starts] if time else torch.zeros_like(last)
+    return Segments(rows, starts, ends - starts, fresh, last)
+
+
+def run_segments(
+    run: Callable[[Tensor, Any, Tensor], tuple[Tensor, Any]],
+    x: Tensor,
+    state: Any,
+    fresh_state: Any,
+    *,
+    lengths: Int[Tensor, " batch"] | None,
+    reset: Bool[Tensor, "batch time"],
+) -> tuple[Tensor, Any]:
+    """Run the pieces between resets as rows of one batch.
+
+    Args:
+        run: (x, state, lengths) -> (y, state) without resets.
+        x: [batch, time, ...].
+        state: State of the rows.
+        fresh_state: Initial state of as many rows.
+        lengths: Valid steps of each row.
+        reset: Where the rows restart.
+
+    Returns:
+        y [batch, time, ...] and the state of each row's last piece.
+    """
+    pieces = find_segments(reset, lengths)
+    time = x.shape[1]
+    longest = int(pieces.length.max()) if len(pieces.row) else 0
+    offsets = torch.arange(longest, device=x.device)
+    inside = offsets < pieces.length[:, None]
+    steps = (pieces.start[:, None] + offsets).clamp(max=max(0, time - 1))
+    of_row: Any = _pytree.tree_map(lambda tensor: tensor[pieces.row], state)
+    of_fresh: Any = _pytree.tree_map(lambda tensor: tensor[pieces.row], fresh_state)
+    begin = where_rows(pieces.fresh, of_fresh, of_row)
+    y, end = run(x[pieces.row[:, None], steps], begin, pieces.length)
+    joined = y.new_zeros(*x.shape[:2], *y.shape[2:])
+    joined = joined.index_put(
+        (pieces.row[:, None].expand_as(steps)[inside], steps[inside]), y[inside]
+    )
+    last = pieces.last.nonzero()[:, 0]
+    final: Any = _pytree.tree_map(lambda tensor: tensor[last], end)
+    return joined, final

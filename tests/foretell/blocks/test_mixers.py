@@ -1,0 +1,326 @@
+"""What every sequence block must hold: one file, all blocks and options (T1-T11, T13)."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch.utils import _pytree
+
+from foretell.blocks.protocol import (
+    SequenceMixer,
+    cat_states,
+    detach_state,
+    index_state,
+    state_numel,
+    state_to,
+)
+from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN, recurrent_naive
+
+DIM = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A block with options, and its oracle."""
+
+    name: str
+    make: Callable[[], SequenceMixer]
+    naive: Callable[..., Any] | None = None
+    """(block, x, state) -> (y, state)."""
+    without_gradient: tuple[str, ...] = ()
+    """Fields of the state that only scale."""
+    tolerance: dict[str, float] = field(default_factory=lambda: {"rtol": 0.0, "atol": 1e-9})
+
+
+CASES = [
+    Case("rnn_tanh", lambda: RNN(DIM, 4, num_layers=2), recurrent_naive),
+    Case("rnn_relu", lambda: ReluRNN(DIM, 4), recurrent_naive),
+    Case("gru", lambda: GRU(DIM, 4, num_layers=2, orthogonal_recurrent=True), recurrent_naive),
+    Case("lstm", lambda: LSTM(DIM, 4), recurrent_naive),
+    Case("lstm_2", lambda: LSTM(DIM, 5, num_layers=2, forget_bias=1.0, single_bias=True),
+         recurrent_naive),
+    Case("lstm_bidirectional", lambda: LSTM(DIM, 4, num_layers=2, bidirectional=True)),
+    Case("gru_bidirectional", lambda: GRU(DIM, 4, bidirectional=True)),
+]  # fmt: skip
+STREAMABLE = [case for case in CASES if case.make().streamable]
+CAUSAL = [case for case in CASES if case.make().causal]
+BOUNDED = [case for case in CASES if case.make().bounded_state]
+
+
+def cases(chosen: list[Case]) -> Any:
+    return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])
+
+
+def build(case: Case, dtype: torch.dtype = torch.float64) -> SequenceMixer:
+    torch.manual_seed(0)
+    return case.make().to(dtype).eval()
+
+
+def inputs(batch: int, time: int, dtype: torch.dtype = torch.float64, *, seed: int = 1) -> Any:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch, time, DIM, generator=generator, dtype=dtype)
+
+
+def random_state(block: SequenceMixer, batch: int) -> Any:
+    """A reachable state that is not the initial one: after 5 steps of other input."""
+    with torch.no_grad():
+        _, state = block(inputs(batch, 5, next(block.parameters()).dtype, seed=7))
+    return state
+
+
+def same(a: Any, b: Any, tolerance: dict[str, float]) -> None:
+    left, right = _pytree.tree_leaves(a), _pytree.tree_leaves(b)
+    assert len(left) == len(right)
+    for one, other in zip(left, right, strict=True):
+        torch.testing.assert_close(one, other, equal_nan=False, **tolerance)
+
+
+def loop(block: SequenceMixer, x: torch.Tensor, state: Any) -> Any:
+    outputs = []
+    for x_t in x.unbind(1):
+        y_t, state = block.step(x_t, state)
+        outputs.append(y_t)
+    return torch.stack(outputs, 1) if outputs else x.new_zeros(len(x), 0, block.output_dim), state
+
+
+def gradients(block: SequenceMixer, y: Any, state: Any, sources: list[torch.Tensor]) -> Any:
+    """Of a loss on y and on the final state."""
+    fields = [t for t in _pytree.tree_leaves(state) if t.is_floating_point() and t.requires_grad]
+    total = (y * torch.linspace(0.5, 1.5, y.numel(), dtype=y.dtype).view_as(y)).sum()
+    for place, tensor in enumerate(fields):
+        total = total + ((place + 1.3) * tensor).square().sum()
+    return torch.autograd.grad(total, sources, allow_unused=True, materialize_grads=True)
+
+
+def leaf_state(block: SequenceMixer, batch: int, skip: tuple[str, ...] = ()) -> tuple[Any, Any]:
+    """A random state whose floating fields want gradients, and those fields."""
+    state = random_state(block, batch)
+    if hasattr(state, "_fields"):
+        held = {name: getattr(state, name) for name in state._fields}
+        free = {n: t for n, t in held.items() if n not in skip and torch.is_tensor(t)}
+        wanted = {n: t.clone().requires_grad_() for n, t in free.items() if t.is_floating_point()}
+        return state._replace(**wanted), list(wanted.values())
+    leaves, spec = _pytree.tree_flatten(state)
+    leaves = [t.clone().requires_grad_() if t.is_floating_point() else t for t in leaves]
+    return _pytree.tree_unflatten(leaves, spec), [t for t in leaves if t.requires_grad]
+
+
+@cases(STREAMABLE)
+@pytest.mark.parametrize(("batch", "time"), [(1, 1), (3, 17), (1, 65)])
+def test_t1_forward_is_a_loop_of_steps(case, batch, time):
+    block, x = build(case), inputs(batch, time)
+    for state in (block.init_state(batch), random_state(block, batch)):
+        same(block(x, state), loop(block, x, state), case.tolerance)
+    same(block(x), block(x, block.init_state(batch)), {"rtol": 0.0, "atol": 0.0})
+
+
+@cases(CAUSAL)
+@pytest.mark.parametrize("cut", [0, 1, 16, 36])
+def test_t2_a_sequence_may_be_cut_anywhere(case, cut):
+    block, x = build(case), inputs(2, 37)
+    first, state = block(x[:, :cut])
+    second, state = block(x[:, cut:], state)
+    y, end = block(x)
+    same((torch.cat([first, second], 1), state), (y, end), case.tolerance)
+
+
+@pytest.mark.slow
+@cases(CAUSAL)
+def test_t2_every_cut(case):
+    for cut in range(38):
+        test_t2_a_sequence_may_be_cut_anywhere(case, cut)
+
+
+@cases([case for case in CASES if case.naive])
+@pytest.mark.parametrize(("batch", "time"), [(3, 2), (1, 64), (2, 37)])
+def test_t3_t5_the_oracle_agrees_with_its_gradients(case, batch, time):
+    block = build(case)
+    results = []
+    for run in (block, lambda *given: case.naive(block, *given)):
+        x = inputs(batch, time).requires_grad_()
+        state, fields = leaf_state(block, batch, case.without_gradient)
+        y, end = run(x, state)
+        grads = gradients(block, y, end, [x, *block.parameters(), *fields])
+        results.append(((y, end), grads))
+    same(results[0][0], results[1][0], case.tolerance)
+    same(results[0][1], results[1][1], {"rtol": 1e-9, "atol": 1e-8})
+
+
+@cases(CASES)
+def test_t5_gradcheck(case):
+    block = build(case)
+    state, fields = leaf_state(block, 1, case.without_gradient)
+    x = inputs(1, 3).requires_grad_()
+
+    def run(given: torch.Tensor) -> Any:
+        y, end = block(given, state)
+        return (y, *(t for t in _pytree.tree_leaves(end) if t.requires_grad))
+
+    assert torch.autograd.gradcheck(run, (x,), atol=1e-6)
+    assert all(torch.isfinite(t).all() for t in fields)
+
+
+@cases(CAUSAL)
+@pytest.mark.parametrize("training", [False, True])
+def test_t6_no_output_depends_on_a_later_input(case, training):
+    block, x = build(case).train(training), inputs(2, 18).requires_grad_()
+    y, _ = block(x)
+    (grad,) = torch.autograd.grad(y[:, 11].sum(), x)
+    assert torch.count_nonzero(grad[:, 12:]) == 0 and torch.count_nonzero(grad[:, :12]) > 0
+
+
+@cases(CASES)
+@pytest.mark.parametrize("lengths", [[5, 0, 17, 9], [17, 17, 17, 17], [1, 2, 3, 16], [0, 0, 0, 0]])
+def test_t7_padding_is_as_if_it_were_not_there(case, lengths):
+    block = build(case)
+    x = inputs(4, 17)
+    sizes = torch.tensor(lengths)
+    padding = torch.arange(17) >= sizes[:, None]
+    dirty = x.masked_fill(padding[..., None], float("nan")).requires_grad_()
+    state, fields = leaf_state(block, 4, case.without_gradient)
+    sources = [*block.parameters(), *fields]
+    y, end = block(dirty, state, lengths=sizes)
+    assert torch.count_nonzero(y[padding]) == 0
+    own_y, own_end = [], []
+    for row, length in enumerate(lengths):
+        given = index_state(state, torch.tensor([row]))
+        out, last = block(x[row : row + 1, :length], given)
+        own_y.append(torch.nn.functional.pad(out, (0, 0, 0, 17 - length)))
+        own_end.append(last)
+    same((y, end), (torch.cat(own_y), cat_states(own_end)), case.tolerance)
+    grad, *grads = gradients(block, y, end, [dirty, *sources])
+    own = gradients(block, torch.cat(own_y), cat_states(own_end), sources)
+    same(grads, own, {"rtol": 1e-9, "atol": 1e-8})
+    assert torch.isfinite(grad).all() and torch.count_nonzero(grad[padding]) == 0
+
+
+RESETS = [[[], [4, 5]], [[0], [16]], [[3, 9, 10], []], [[0, 16], [8]]]
+
+
+@cases(CASES)
+@pytest.mark.parametrize("resets", RESETS)
+@pytest.mark.parametrize("lengths", [None, [17, 11]])
+def test_t8_a_reset_begins_anew(case, resets, lengths):
+    block, x = build(case), inputs(2, 17).requires_grad_()
+    reset = torch.zeros(2, 17, dtype=torch.bool)
+    for row, steps in enumerate(resets):
+        reset[row, steps] = True
+    state, fields = leaf_state(block, 2, case.without_gradient)
+    sizes = None if lengths is None else torch.tensor(lengths)
+    y, end = block(x, state, reset=reset, lengths=sizes)
+    own_y, own_end = [], []
+    for row, steps in enumerate(resets):
+        length = 17 if lengths is None else lengths[row]
+        borders = [step for step in steps if step < length]
+        given, outputs = index_state(state, torch.tensor([row])), []
+        for start, stop in zip([0, *borders], [*borders, length], strict=True):
+            if start in borders:
+                given = block.init_state(1)
+            out, given = block(x[row : row + 1, start:stop], given)
+            outputs.append(out)
+        outputs.append(x.new_zeros(1, 17 - length, block.output_dim))
+        own_y.append(torch.cat(outputs, 1))
+        own_end.append(given)
+    same((y, end), (torch.cat(own_y), cat_states(own_end)), case.tolerance)
+    sources = [x, *block.parameters(), *fields]
+    both = [
+        gradients(block, *pair, sources)
+        for pair in ((y, end), (torch.cat(own_y), cat_states(own_end)))
+    ]
+    same(*both, {"rtol": 1e-9, "atol": 1e-8})
+
+
+@cases(CASES)
+@pytest.mark.parametrize("scale", [0.0, 1e4, -1e4])
+@pytest.mark.parametrize(("batch", "time"), [(1, 1), (2, 65)])
+def test_t9_extreme_inputs_stay_finite(case, scale, batch, time):
+    block = build(case, torch.float32)
+    x = (scale * inputs(batch, time, torch.float32).sign()).requires_grad_()
+    if case.name == "rnn_relu":  # Unbounded by definition: 65 steps of growth are its answer.
+        x = (x / 1e4).detach().requires_grad_()
+    y, end = block(x)
+    grads = gradients(block, y, end, [x, *block.parameters()])
+    assert all(torch.isfinite(t).all() for t in _pytree.tree_leaves((y, end, grads)))
+
+
+@cases(CASES)
+def test_t10_states_are_never_changed(case):
+    block, x = build(case), inputs(2, 9).requires_grad_()
+    state, fields = leaf_state(block, 2, case.without_gradient)
+    leaves = [x, *_pytree.tree_leaves(state)]
+    before = [(t._version, t.detach().clone()) for t in leaves]
+    y, end = block(x, state)
+    gradients(block, y, end, [x, *fields])
+    again, _ = block(x, state)
+    assert torch.equal(y, again)
+    if block.streamable:
+        block.step(x[:, 0], state)
+    for tensor, (version, value) in zip(leaves, before, strict=True):
+        assert tensor._version == version and torch.equal(tensor, value)
+    cut = detach_state(end)
+    assert not any(t.requires_grad for t in _pytree.tree_leaves(cut))
+
+
+@cases(CASES)
+def test_t11_housekeeping(case):
+    block, x = build(case, torch.float32), inputs(2, 33, torch.float32)
+    y, end = block(x)
+    twin = build(case, torch.float32)
+    twin.load_state_dict(block.state_dict())
+    for other in (twin, copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        assert torch.equal(other(x)[0], y)
+    torch.manual_seed(3)
+    block.reset_parameters()
+    first = [p.detach().clone() for p in block.parameters()]
+    torch.manual_seed(3)
+    block.reset_parameters()
+    assert all(torch.equal(a, b) for a, b in zip(first, block.parameters(), strict=True))
+    assert str(block) and block.extra_repr()
+
+    low = copy.deepcopy(twin).bfloat16()
+    rounded, state = low(x.bfloat16())
+    assert rounded.dtype == torch.bfloat16
+    fields = [t for t in _pytree.tree_leaves(state) if t.is_floating_point()]
+    assert fields and all(t.dtype == torch.float32 for t in fields)
+    torch.testing.assert_close(rounded.float(), y, rtol=0, atol=3e-2 * max(1.0, y.abs().max()))
+    with torch.autocast("cpu", torch.bfloat16):
+        half, state = twin(x)
+    assert half.dtype == torch.float32
+    fields = [t for t in _pytree.tree_leaves(state) if t.is_floating_point()]
+    assert all(t.dtype == torch.float32 for t in fields)
+    torch.testing.assert_close(half, y, rtol=0, atol=3e-2 * max(1.0, y.abs().max()))
+    moved = state_to(end, dtype=torch.float64)
+    assert all(
+        t.dtype == torch.float64 for t in _pytree.tree_leaves(moved) if t.is_floating_point()
+    )
+
+
+@cases(BOUNDED)
+def test_t13_the_state_does_not_grow(case):
+    block, x = build(case, torch.float32), inputs(1, 256, torch.float32)
+    with torch.no_grad():
+        _, state = block(x[:, :3])
+        size = state_numel(state)
+        for _ in range(4):
+            y, state = block(x, state)
+    assert state_numel(state) == size and y.grad_fn is None
+
+
+@cases(CASES)
+def test_empty_sequences_and_wrong_lengths(case):
+    block = build(case)
+    state = random_state(block, 2)
+    y, end = block(inputs(2, 0), state)
+    assert y.shape == (2, 0, block.output_dim)
+    same(end, state, {"rtol": 0.0, "atol": 0.0})
+    with pytest.raises(ValueError, match=r"lengths must lie in \[0, 4\]"):
+        block(inputs(2, 4), lengths=torch.tensor([5, 0]))
+    with pytest.raises(ValueError, match=f"must be .*{DIM}"):
+        block(torch.zeros(2, 4, DIM + 1, dtype=torch.float64))
+    if not block.streamable:
+        with pytest.raises(NotImplementedError):
+            block.step(inputs(2, 1)[:, 0], state)
