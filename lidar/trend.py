@@ -5,13 +5,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foretell.blocks.batch_norm import is_joint, num_processes
-from foretell.blocks.conv_recurrent import ConvGRU, ConvRecurrence
+from foretell.blocks.conv_gated import ConvGRU
+from foretell.blocks.conv_recurrent import ConvRecurrence
 from foretell.blocks.protocol import detach_state
 from foretell.model_folder import load_config, load_weights, save
 from lidar.action_encoder import ActionEncoder
@@ -129,12 +131,12 @@ class Trend(nn.Module):
         if self.config.rec.action == "zero":
             action = torch.zeros_like(action)
         codes = self.action_encoder(action.to(gap_s), gap_s)
-        state = self.recurrence.seed_state(volume)
+        state: Any = self.recurrence.seed_state(volume)
         for code in codes.unbind(1):
             if self.config.rec.detach_intermediate:
                 state = detach_state(state)
-            _, state = self.recurrence.step(code, state)
-            volumes.append(state.volume)
+            volume, state = self.recurrence.step(code, state)
+            volumes.append(volume)
         return volumes
 
     def frame_actions(

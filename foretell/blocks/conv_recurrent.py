@@ -1,86 +1,31 @@
-"""Recurrences whose state is a feature volume and whose input is a vector per step.
+"""TREND's recurrence over a feature volume, whose input is a vector per step.
 
-`ConvRecurrence` is the paper's shared f_3D (TREND 2412.03054, section 3.2, eq. 5):
-P_{n+1} = f_3D([P_n | A_n repeated]). `ConvGRU` is its gated drop-in (1511.06432).
+The shared f_3D (TREND 2412.03054, section 3.2, eq. 5): P_{n+1} = f_3D([P_n | A_n repeated]). Gated
+drop-ins are in `foretell.blocks.conv_gated`.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from foretell.blocks.batch_norm import BatchNorm3d, StepBatchNorm3d
-from foretell.blocks.broadcast_conv import (
-    conv3d_of_repeated,
-    conv3d_with_repeated,
-    conv3d_with_repeated_naive,
-)
+from foretell.blocks.broadcast_conv import conv3d_with_repeated, conv3d_with_repeated_naive
 from foretell.blocks.conv3d import SameConv3d
-from foretell.blocks.protocol import SequenceMixer, VolumeState, active_steps
+from foretell.blocks.protocol import SequenceMixer, active_steps
 
 
-class VolumeRecurrence(SequenceMixer):
-    """A loop over `step` for recurrences that start from a volume."""
+class VolumeState(NamedTuple):
+    """State of a recurrence over a feature volume."""
 
-    def seed_state(self, volume: Float[Tensor, "batch channels d h w"]) -> VolumeState:
-        """Start from a volume: the identity."""
-        return VolumeState(volume, torch.zeros_like(volume[:, 0, 0, 0, 0], dtype=torch.int64))
-
-    def step(
-        self, x_t: Float[Tensor, "batch input_dim"], state: VolumeState
-    ) -> tuple[Float[Tensor, "batch channels d h w"], VolumeState]:
-        """One step."""
-        raise NotImplementedError
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch time input_dim"],
-        state: VolumeState | None = None,
-        *,
-        lengths: Int[Tensor, " batch"] | None = None,
-        reset: Bool[Tensor, "batch time"] | None = None,
-    ) -> tuple[Float[Tensor, "batch time channels d h w"], VolumeState]:
-        """Run all steps from a seeded state.
-
-        Args:
-            x: One vector per step.
-            state: `seed_state(volume)`; required, because the volume gives the spatial size.
-            lengths: Valid steps of each sequence; later ones keep the state and give y = 0.
-            reset: True restarts the sequence from a zero volume before the step is taken.
-
-        Returns:
-            The volume after each step, and the last state.
-
-        Raises:
-            ValueError: If state is None.
-        """
-        if state is None:
-            raise ValueError("state is None: start a volume recurrence from seed_state(volume)")
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
-        outputs = []
-        for t in range(x.shape[1]):
-            before = state
-            if reset is not None:
-                before = VolumeState(
-                    state.volume.masked_fill(reset[:, t, None, None, None, None], 0),
-                    state.position.masked_fill(reset[:, t], 0),
-                )
-            y, state = self.step(x[:, t], before)
-            if active is not None:
-                keep = active[:, t, None, None, None, None]
-                y = torch.where(keep, y, torch.zeros_like(y))
-                state = VolumeState(
-                    torch.where(keep, state.volume, before.volume),
-                    torch.where(active[:, t], state.position, before.position),
-                )
-            outputs.append(y)
-        if not outputs:
-            return state.volume.new_zeros(x.shape[0], 0, *state.volume.shape[1:]), state
-        return torch.stack(outputs, dim=1), state
+    volume: Float[Tensor, "batch channels *spatial"]
+    """Current volume."""
+    position: Int[Tensor, " batch"]
+    """Steps taken."""
 
 
-class ConvRecurrence(VolumeRecurrence):
+class ConvRecurrence(SequenceMixer):
     """P_{n+1} = f_3D([P_n | A_n repeated]), weights shared over the steps (TREND eq. 5).
 
     Args:
@@ -148,64 +93,52 @@ class ConvRecurrence(VolumeRecurrence):
             volume = volume + state.volume
         return volume, VolumeState(volume, state.position + 1)
 
+    def seed_state(self, volume: Float[Tensor, "batch channels d h w"]) -> VolumeState:
+        """Start from a volume: the identity."""
+        return VolumeState(volume, torch.zeros_like(volume[:, 0, 0, 0, 0], dtype=torch.int64))
 
-class ConvGRU(VolumeRecurrence):
-    """Gated volume recurrence, h' = (1 - z) n + z h (1511.06432).
+    def forward(
+        self,
+        x: Float[Tensor, "batch time input_dim"],
+        state: VolumeState | None = None,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time channels d h w"], VolumeState]:
+        """Run all steps from a seeded state.
 
-    z, r = sigmoid(conv([x, h])); n = tanh(W_n * x + U_n * (r h)), or with `reset_after`
-    n = tanh(W_n * x + r (U_n * h)) as in torch's GRUCell. x is one vector per step, repeated over
-    the volume by border classes.
+        Args:
+            x: One vector per step.
+            state: `seed_state(volume)`; required, because the volume gives the spatial size.
+            lengths: Valid steps of each sequence; later ones keep the state and give y = 0.
+            reset: True restarts the sequence from a zero volume before the step is taken.
 
-    Args:
-        channels: Channels of the volume.
-        input_dim: Width of the step's vector.
-        kernel_size: Odd kernel edge; 1 with `reset_after` is GRUCell on every cell.
-        reset_after: Reset gate after the hidden convolution.
-    """
+        Returns:
+            The volume after each step, and the last state.
 
-    def __init__(
-        self, channels: int, input_dim: int, *, kernel_size: int = 3, reset_after: bool = False
-    ) -> None:
-        super().__init__()
-        if kernel_size % 2 != 1:
-            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
-        self.input_dim = input_dim
-        self.output_dim = channels
-        self.reset_after = reset_after
-        inputs = channels + input_dim
-        self.gates = SameConv3d(inputs, 2 * channels, kernel_size)
-        self.hidden = SameConv3d(channels, channels, kernel_size)
-        self.candidate = SameConv3d(input_dim, channels, kernel_size)
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """PyTorch's defaults."""
-        for module in (self.gates, self.hidden, self.candidate):
-            module.reset_parameters()
-
-    def extra_repr(self) -> str:
-        """Sizes for `print(module)`."""
-        return (
-            f"channels={self.output_dim}, input_dim={self.input_dim}, "
-            f"reset_after={self.reset_after}"
-        )
-
-    def step(
-        self, x_t: Float[Tensor, "batch input_dim"], state: VolumeState
-    ) -> tuple[Float[Tensor, "batch channels d h w"], VolumeState]:
-        """One gated step."""
-        h = state.volume
-        z, r = (
-            conv3d_with_repeated(h, x_t, self.gates.weight, self.gates.bias)
-            .sigmoid()
-            .chunk(2, dim=1)
-        )
-        hidden = r * self.hidden(h) if self.reset_after else self.hidden(r * h)
-        shape = (h.shape[2], h.shape[3], h.shape[4])
-        drive = conv3d_of_repeated(x_t, self.candidate.weight, shape)
-        bias = self.candidate.bias
-        if bias is not None:
-            drive = drive + bias[:, None, None, None]
-        n = torch.tanh(drive + hidden)
-        h = (1 - z) * n + z * h
-        return h, VolumeState(h, state.position + 1)
+        Raises:
+            ValueError: If state is None.
+        """
+        if state is None:
+            raise ValueError("state is None: start a volume recurrence from seed_state(volume)")
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        outputs = []
+        for t in range(x.shape[1]):
+            before = state
+            if reset is not None:
+                before = VolumeState(
+                    state.volume.masked_fill(reset[:, t, None, None, None, None], 0),
+                    state.position.masked_fill(reset[:, t], 0),
+                )
+            y, state = self.step(x[:, t], before)
+            if active is not None:
+                keep = active[:, t, None, None, None, None]
+                y = torch.where(keep, y, torch.zeros_like(y))
+                state = VolumeState(
+                    torch.where(keep, state.volume, before.volume),
+                    torch.where(active[:, t], state.position, before.position),
+                )
+            outputs.append(y)
+        if not outputs:
+            return state.volume.new_zeros(x.shape[0], 0, *state.volume.shape[1:]), state
+        return torch.stack(outputs, dim=1), state

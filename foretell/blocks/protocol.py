@@ -7,7 +7,7 @@ float32. The library never detaches a state: truncated back-propagation is the c
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,15 +15,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 S = TypeVar("S")
-
-
-class VolumeState(NamedTuple):
-    """State of a recurrence over a feature volume."""
-
-    volume: Float[Tensor, "batch channels *spatial"]
-    """Current volume."""
-    position: Int[Tensor, " batch"]
-    """Steps taken."""
 
 
 class SequenceMixer(nn.Module):

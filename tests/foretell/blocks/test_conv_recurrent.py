@@ -1,8 +1,7 @@
 import pytest
 import torch
-from torch import nn
 
-from foretell.blocks.conv_recurrent import ConvGRU, ConvRecurrence
+from foretell.blocks.conv_recurrent import ConvRecurrence
 from foretell.blocks.protocol import detach_state, index_state
 
 
@@ -43,10 +42,9 @@ def test_seed_state_is_identity_and_gradient_crosses_steps():
     assert not torch.autograd.grad(state.volume.sum(), volume, allow_unused=True)[0]
 
 
-@pytest.mark.parametrize("block_class", [ConvRecurrence, ConvGRU])
-def test_step_equals_forward_and_lengths(block_class):
+def test_step_equals_forward_and_lengths():
     volume, actions = volume_and_actions()
-    block = block_class(6, 3).double().eval()
+    block = ConvRecurrence(6, 3).double().eval()
     y, last = block(actions, block.seed_state(volume))
     state = block.seed_state(volume)
     for t in range(3):
@@ -72,27 +70,3 @@ def test_missing_state_and_bad_length_are_named():
         block(actions)
     with pytest.raises(ValueError, match="lengths"):
         block(actions, block.seed_state(volume), lengths=torch.tensor([4, 1]))
-
-
-def test_one_cell_conv_gru_is_gru_cell():
-    channels, inputs = 5, 3
-    block = ConvGRU(channels, inputs, kernel_size=1, reset_after=True).double()
-    cell = nn.GRUCell(inputs, channels).double()
-    gates = block.gates.weight.detach()[:, :, 0, 0, 0]
-    z, r = gates.chunk(2)
-    z_bias, r_bias = block.gates.bias.detach().chunk(2)
-    with torch.no_grad():
-        candidate = block.candidate.weight[:, :, 0, 0, 0]
-        cell.weight_ih.copy_(torch.cat([r[:, channels:], z[:, channels:], candidate]))
-        cell.weight_hh.copy_(
-            torch.cat([r[:, :channels], z[:, :channels], block.hidden.weight[:, :, 0, 0, 0]])
-        )
-        cell.bias_ih.copy_(torch.cat([r_bias, z_bias, block.candidate.bias]))
-        cell.bias_hh.zero_()
-        cell.bias_hh[2 * channels :] = block.hidden.bias
-    volume = torch.randn(2, channels, 2, 3, 4, dtype=torch.float64)
-    x = torch.randn(2, inputs, dtype=torch.float64)
-    y, _ = block.step(x, block.seed_state(volume))
-    rows = volume.permute(0, 2, 3, 4, 1).reshape(-1, channels)
-    expected = cell(x.repeat_interleave(24, dim=0), rows)
-    torch.testing.assert_close(y.permute(0, 2, 3, 4, 1).reshape(-1, channels), expected)

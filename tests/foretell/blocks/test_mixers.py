@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils import _pytree
 
+from foretell.blocks.conv_gated import ConvGRU, ConvLSTM
 from foretell.blocks.protocol import (
     SequenceMixer,
     cat_states,
@@ -33,6 +34,8 @@ class Case:
     """(block, x, state) -> (y, state)."""
     without_gradient: tuple[str, ...] = ()
     """Fields of the state that only scale."""
+    space: tuple[int, ...] = ()
+    """Of a block on maps or volumes."""
     tolerance: dict[str, float] = field(default_factory=lambda: {"rtol": 0.0, "atol": 1e-9})
 
 
@@ -45,6 +48,9 @@ CASES = [
          recurrent_naive),
     Case("lstm_bidirectional", lambda: LSTM(DIM, 4, num_layers=2, bidirectional=True)),
     Case("gru_bidirectional", lambda: GRU(DIM, 4, bidirectional=True)),
+    Case("conv_gru", lambda: ConvGRU(2, DIM), space=(2, 3, 2)),
+    Case("conv_gru_after", lambda: ConvGRU(2, DIM, reset_after=True, spatial_dims=2), space=(3, 2)),
+    Case("conv_lstm", lambda: ConvLSTM(2, DIM, spatial_dims=2), space=(3, 3)),
 ]  # fmt: skip
 STREAMABLE = [case for case in CASES if case.make().streamable]
 CAUSAL = [case for case in CASES if case.make().causal]
@@ -60,15 +66,21 @@ def build(case: Case, dtype: torch.dtype = torch.float64) -> SequenceMixer:
     return case.make().to(dtype).eval()
 
 
-def inputs(batch: int, time: int, dtype: torch.dtype = torch.float64, *, seed: int = 1) -> Any:
+def inputs(
+    case: Case, batch: int, time: int, dtype: torch.dtype = torch.float64, *, seed: int = 1
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(batch, time, DIM, generator=generator, dtype=dtype)
+    return torch.randn(batch, time, DIM, *case.space, generator=generator, dtype=dtype)
 
 
-def random_state(block: SequenceMixer, batch: int) -> Any:
+def initial(case: Case, block: SequenceMixer, batch: int) -> Any:
+    return block.init_state(batch, **({"spatial": case.space} if case.space else {}))
+
+
+def random_state(case: Case, block: SequenceMixer, batch: int) -> Any:
     """A reachable state that is not the initial one: after 5 steps of other input."""
     with torch.no_grad():
-        _, state = block(inputs(batch, 5, next(block.parameters()).dtype, seed=7))
+        _, state = block(inputs(case, batch, 5, next(block.parameters()).dtype, seed=7))
     return state
 
 
@@ -84,7 +96,7 @@ def loop(block: SequenceMixer, x: torch.Tensor, state: Any) -> Any:
     for x_t in x.unbind(1):
         y_t, state = block.step(x_t, state)
         outputs.append(y_t)
-    return torch.stack(outputs, 1) if outputs else x.new_zeros(len(x), 0, block.output_dim), state
+    return torch.stack(outputs, 1), state
 
 
 def gradients(block: SequenceMixer, y: Any, state: Any, sources: list[torch.Tensor]) -> Any:
@@ -96,12 +108,14 @@ def gradients(block: SequenceMixer, y: Any, state: Any, sources: list[torch.Tens
     return torch.autograd.grad(total, sources, allow_unused=True, materialize_grads=True)
 
 
-def leaf_state(block: SequenceMixer, batch: int, skip: tuple[str, ...] = ()) -> tuple[Any, Any]:
+def leaf_state(case: Case, block: SequenceMixer, batch: int) -> tuple[Any, Any]:
     """A random state whose floating fields want gradients, and those fields."""
-    state = random_state(block, batch)
+    state = random_state(case, block, batch)
     if hasattr(state, "_fields"):
         held = {name: getattr(state, name) for name in state._fields}
-        free = {n: t for n, t in held.items() if n not in skip and torch.is_tensor(t)}
+        free = {
+            n: t for n, t in held.items() if n not in case.without_gradient and torch.is_tensor(t)
+        }
         wanted = {n: t.clone().requires_grad_() for n, t in free.items() if t.is_floating_point()}
         return state._replace(**wanted), list(wanted.values())
     leaves, spec = _pytree.tree_flatten(state)
@@ -112,16 +126,16 @@ def leaf_state(block: SequenceMixer, batch: int, skip: tuple[str, ...] = ()) -> 
 @cases(STREAMABLE)
 @pytest.mark.parametrize(("batch", "time"), [(1, 1), (3, 17), (1, 65)])
 def test_t1_forward_is_a_loop_of_steps(case, batch, time):
-    block, x = build(case), inputs(batch, time)
-    for state in (block.init_state(batch), random_state(block, batch)):
+    block, x = build(case), inputs(case, batch, time)
+    for state in (initial(case, block, batch), random_state(case, block, batch)):
         same(block(x, state), loop(block, x, state), case.tolerance)
-    same(block(x), block(x, block.init_state(batch)), {"rtol": 0.0, "atol": 0.0})
+    same(block(x), block(x, initial(case, block, batch)), {"rtol": 0.0, "atol": 0.0})
 
 
 @cases(CAUSAL)
 @pytest.mark.parametrize("cut", [0, 1, 16, 36])
 def test_t2_a_sequence_may_be_cut_anywhere(case, cut):
-    block, x = build(case), inputs(2, 37)
+    block, x = build(case), inputs(case, 2, 37)
     first, state = block(x[:, :cut])
     second, state = block(x[:, cut:], state)
     y, end = block(x)
@@ -141,8 +155,8 @@ def test_t3_t5_the_oracle_agrees_with_its_gradients(case, batch, time):
     block = build(case)
     results = []
     for run in (block, lambda *given: case.naive(block, *given)):
-        x = inputs(batch, time).requires_grad_()
-        state, fields = leaf_state(block, batch, case.without_gradient)
+        x = inputs(case, batch, time).requires_grad_()
+        state, fields = leaf_state(case, block, batch)
         y, end = run(x, state)
         grads = gradients(block, y, end, [x, *block.parameters(), *fields])
         results.append(((y, end), grads))
@@ -153,8 +167,8 @@ def test_t3_t5_the_oracle_agrees_with_its_gradients(case, batch, time):
 @cases(CASES)
 def test_t5_gradcheck(case):
     block = build(case)
-    state, fields = leaf_state(block, 1, case.without_gradient)
-    x = inputs(1, 3).requires_grad_()
+    state, fields = leaf_state(case, block, 1)
+    x = inputs(case, 1, 3).requires_grad_()
 
     def run(given: torch.Tensor) -> Any:
         y, end = block(given, state)
@@ -167,7 +181,7 @@ def test_t5_gradcheck(case):
 @cases(CAUSAL)
 @pytest.mark.parametrize("training", [False, True])
 def test_t6_no_output_depends_on_a_later_input(case, training):
-    block, x = build(case).train(training), inputs(2, 18).requires_grad_()
+    block, x = build(case).train(training), inputs(case, 2, 18).requires_grad_()
     y, _ = block(x)
     (grad,) = torch.autograd.grad(y[:, 11].sum(), x)
     assert torch.count_nonzero(grad[:, 12:]) == 0 and torch.count_nonzero(grad[:, :12]) > 0
@@ -177,11 +191,13 @@ def test_t6_no_output_depends_on_a_later_input(case, training):
 @pytest.mark.parametrize("lengths", [[5, 0, 17, 9], [17, 17, 17, 17], [1, 2, 3, 16], [0, 0, 0, 0]])
 def test_t7_padding_is_as_if_it_were_not_there(case, lengths):
     block = build(case)
-    x = inputs(4, 17)
+    x = inputs(case, 4, 17)
     sizes = torch.tensor(lengths)
     padding = torch.arange(17) >= sizes[:, None]
-    dirty = x.masked_fill(padding[..., None], float("nan")).requires_grad_()
-    state, fields = leaf_state(block, 4, case.without_gradient)
+    dirty = x.clone()
+    dirty[padding] = float("nan")
+    dirty.requires_grad_()
+    state, fields = leaf_state(case, block, 4)
     sources = [*block.parameters(), *fields]
     y, end = block(dirty, state, lengths=sizes)
     assert torch.count_nonzero(y[padding]) == 0
@@ -189,7 +205,7 @@ def test_t7_padding_is_as_if_it_were_not_there(case, lengths):
     for row, length in enumerate(lengths):
         given = index_state(state, torch.tensor([row]))
         out, last = block(x[row : row + 1, :length], given)
-        own_y.append(torch.nn.functional.pad(out, (0, 0, 0, 17 - length)))
+        own_y.append(torch.cat([out, out.new_zeros(1, 17 - length, *out.shape[2:])], 1))
         own_end.append(last)
     same((y, end), (torch.cat(own_y), cat_states(own_end)), case.tolerance)
     grad, *grads = gradients(block, y, end, [dirty, *sources])
@@ -205,11 +221,11 @@ RESETS = [[[], [4, 5]], [[0], [16]], [[3, 9, 10], []], [[0, 16], [8]]]
 @pytest.mark.parametrize("resets", RESETS)
 @pytest.mark.parametrize("lengths", [None, [17, 11]])
 def test_t8_a_reset_begins_anew(case, resets, lengths):
-    block, x = build(case), inputs(2, 17).requires_grad_()
+    block, x = build(case), inputs(case, 2, 17).requires_grad_()
     reset = torch.zeros(2, 17, dtype=torch.bool)
     for row, steps in enumerate(resets):
         reset[row, steps] = True
-    state, fields = leaf_state(block, 2, case.without_gradient)
+    state, fields = leaf_state(case, block, 2)
     sizes = None if lengths is None else torch.tensor(lengths)
     y, end = block(x, state, reset=reset, lengths=sizes)
     own_y, own_end = [], []
@@ -219,10 +235,10 @@ def test_t8_a_reset_begins_anew(case, resets, lengths):
         given, outputs = index_state(state, torch.tensor([row])), []
         for start, stop in zip([0, *borders], [*borders, length], strict=True):
             if start in borders:
-                given = block.init_state(1)
+                given = initial(case, block, 1)
             out, given = block(x[row : row + 1, start:stop], given)
             outputs.append(out)
-        outputs.append(x.new_zeros(1, 17 - length, block.output_dim))
+        outputs.append(x.new_zeros(1, 17 - length, *y.shape[2:]))
         own_y.append(torch.cat(outputs, 1))
         own_end.append(given)
     same((y, end), (torch.cat(own_y), cat_states(own_end)), case.tolerance)
@@ -239,7 +255,7 @@ def test_t8_a_reset_begins_anew(case, resets, lengths):
 @pytest.mark.parametrize(("batch", "time"), [(1, 1), (2, 65)])
 def test_t9_extreme_inputs_stay_finite(case, scale, batch, time):
     block = build(case, torch.float32)
-    x = (scale * inputs(batch, time, torch.float32).sign()).requires_grad_()
+    x = (scale * inputs(case, batch, time, torch.float32).sign()).requires_grad_()
     if case.name == "rnn_relu":  # Unbounded by definition: 65 steps of growth are its answer.
         x = (x / 1e4).detach().requires_grad_()
     y, end = block(x)
@@ -249,8 +265,8 @@ def test_t9_extreme_inputs_stay_finite(case, scale, batch, time):
 
 @cases(CASES)
 def test_t10_states_are_never_changed(case):
-    block, x = build(case), inputs(2, 9).requires_grad_()
-    state, fields = leaf_state(block, 2, case.without_gradient)
+    block, x = build(case), inputs(case, 2, 9).requires_grad_()
+    state, fields = leaf_state(case, block, 2)
     leaves = [x, *_pytree.tree_leaves(state)]
     before = [(t._version, t.detach().clone()) for t in leaves]
     y, end = block(x, state)
@@ -267,7 +283,7 @@ def test_t10_states_are_never_changed(case):
 
 @cases(CASES)
 def test_t11_housekeeping(case):
-    block, x = build(case, torch.float32), inputs(2, 33, torch.float32)
+    block, x = build(case, torch.float32), inputs(case, 2, 33, torch.float32)
     y, end = block(x)
     twin = build(case, torch.float32)
     twin.load_state_dict(block.state_dict())
@@ -301,7 +317,7 @@ def test_t11_housekeeping(case):
 
 @cases(BOUNDED)
 def test_t13_the_state_does_not_grow(case):
-    block, x = build(case, torch.float32), inputs(1, 256, torch.float32)
+    block, x = build(case, torch.float32), inputs(case, 1, 256, torch.float32)
     with torch.no_grad():
         _, state = block(x[:, :3])
         size = state_numel(state)
@@ -313,14 +329,14 @@ def test_t13_the_state_does_not_grow(case):
 @cases(CASES)
 def test_empty_sequences_and_wrong_lengths(case):
     block = build(case)
-    state = random_state(block, 2)
-    y, end = block(inputs(2, 0), state)
-    assert y.shape == (2, 0, block.output_dim)
+    state = random_state(case, block, 2)
+    y, end = block(inputs(case, 2, 0), state)
+    assert y.shape == (2, 0, block.output_dim, *case.space)
     same(end, state, {"rtol": 0.0, "atol": 0.0})
     with pytest.raises(ValueError, match=r"lengths must lie in \[0, 4\]"):
-        block(inputs(2, 4), lengths=torch.tensor([5, 0]))
+        block(inputs(case, 2, 4), lengths=torch.tensor([5, 0]))
     with pytest.raises(ValueError, match=f"must be .*{DIM}"):
-        block(torch.zeros(2, 4, DIM + 1, dtype=torch.float64))
+        block(torch.zeros(2, 4, DIM + 1, *case.space, dtype=torch.float64))
     if not block.streamable:
         with pytest.raises(NotImplementedError):
-            block.step(inputs(2, 1)[:, 0], state)
+            block.step(inputs(case, 2, 1)[:, 0], state)

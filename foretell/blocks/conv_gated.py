@@ -1,0 +1,246 @@
+"""ConvGRU and ConvLSTM on maps and volumes.
+
+x is a map or volume per step, [batch, time, input_dim, *spatial], or one vector per step that is
+repeated over the space, [batch, time, input_dim]. The input's convolutions of all steps run as one;
+only the hidden part loops. Convolutions follow autocast, gates and state stay at least float32.
+"""
+
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foretell.blocks.broadcast_conv import conv3d_of_repeated
+from foretell.blocks.conv3d import conv3d
+from foretell.blocks.protocol import SequenceMixer, active_steps, mask_steps, where_rows
+
+
+class ConvGruState(NamedTuple):
+    """State of a ConvGRU."""
+
+    h: Float[Tensor, "batch channels *spatial"]
+
+
+class ConvLstmState(NamedTuple):
+    """State of a ConvLSTM."""
+
+    h: Float[Tensor, "batch channels *spatial"]
+    """Output state."""
+    c: Float[Tensor, "batch channels *spatial"]
+    """Cell state."""
+
+
+class ConvGated(SequenceMixer):
+    """A gated recurrence whose matrices are convolutions.
+
+    Args:
+        channels: Channels of the state and of y.
+        input_dim: Channels of x.
+        kernel_size: Odd edge of the kernels.
+        spatial_dims: 2 = maps, 3 = volumes.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        input_dim: int,
+        *,
+        kernel_size: int = 3,
+        spatial_dims: Literal[2, 3] = 3,
+    ) -> None:
+        super().__init__()
+        if kernel_size % 2 != 1:
+            raise ValueError(f"kernel_size must be odd, got {kernel_size}")
+        self.channels = self.output_dim = channels
+        self.input_dim = input_dim
+        self.kernel_size, self.spatial_dims = kernel_size, spatial_dims
+
+    def _convolution(self, inputs: int, outputs: int) -> nn.Conv2d | nn.Conv3d:
+        if self.spatial_dims == 2:
+            return nn.Conv2d(inputs, outputs, self.kernel_size)
+        return nn.Conv3d(inputs, outputs, self.kernel_size)
+
+    def reset_parameters(self) -> None:
+        """PyTorch's defaults for convolutions."""
+        for module in self.children():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                module.reset_parameters()
+
+    def extra_repr(self) -> str:
+        """Sizes for `print(module)`."""
+        return (
+            f"channels={self.channels}, input_dim={self.input_dim}, "
+            f"kernel_size={self.kernel_size}, spatial_dims={self.spatial_dims}"
+        )
+
+    def init_state(
+        self,
+        batch: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        spatial: tuple[int, ...] = (),
+    ) -> Any:
+        """Zeros over a space of the given size.
+
+        Raises:
+            ValueError: The size does not have `spatial_dims` axes.
+        """
+        if len(spatial) != self.spatial_dims:
+            raise ValueError(
+                f"spatial must name {self.spatial_dims} sizes, got {spatial}: with one vector per "
+                "step start from seed_state"
+            )
+        place, kind = self._place(device, dtype)
+        return self.seed_state(
+            torch.zeros(batch, self.channels, *spatial, device=place, dtype=kind)
+        )
+
+    def seed_state(self, h: Float[Tensor, "batch channels *spatial"]) -> Any:
+        """Start from a map or volume: the identity (a cell state is zero)."""
+        raise NotImplementedError
+
+    def readout(self, state: Any) -> Float[Tensor, "batch channels *spatial"]:
+        """The map or volume of the state."""
+        volume: Tensor = state.h
+        return volume
+
+    def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One gated step; x_t [batch, input_dim] or [batch, input_dim, *spatial]."""
+        drive = self._drive(x_t, state.h.shape[2:])
+        state = self._update(drive.to(state.h.dtype), state)
+        return state.h.to(x_t.dtype), state
+
+    def forward(
+        self,
+        x: Tensor,
+        state: Any = None,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Tensor, Any]:
+        """All steps; see `SequenceMixer.forward`."""
+        self._check(x)
+        if state is None:
+            state = self.init_state(len(x), x.device, spatial=tuple(x.shape[3:]))
+        time, spatial = x.shape[1], state.h.shape[2:]
+        active = active_steps(time, lengths=lengths, like=x)
+        if not time:
+            return x.new_zeros(len(x), 0, self.channels, *spatial), state
+        drives = self._drive(mask_steps(x, active).flatten(0, 1), spatial)
+        fresh = self.seed_state(torch.zeros_like(state.h))
+        outputs = []
+        for t, drive in enumerate(drives.unflatten(0, (len(x), time)).unbind(1)):
+            begin = state if reset is None else where_rows(reset[:, t], fresh, state)
+            after = self._update(drive.to(state.h.dtype), begin)
+            state = after if active is None else where_rows(active[:, t], after, state)
+            outputs.append(after.h)
+        return mask_steps(torch.stack(outputs, 1).to(x.dtype), active), state
+
+    def _check(self, x: Tensor) -> None:
+        axes = (3, 3 + self.spatial_dims)
+        if x.dim() not in axes or x.shape[2] != self.input_dim:
+            raise ValueError(
+                f"x must be [batch, time, {self.input_dim}] or [batch, time, {self.input_dim}, "
+                f"{self.spatial_dims} spatial axes], got {tuple(x.shape)}"
+            )
+
+    def _drive(self, x: Tensor, spatial: torch.Size) -> Tensor:
+        """The input's part of all gates, bias included: [rows, gates * channels, *spatial]."""
+        raise NotImplementedError
+
+    def _update(self, drive: Tensor, state: Any) -> Any:
+        """The next state from the input's part."""
+        raise NotImplementedError
+
+    def _of_input(self, x: Tensor, weight: Tensor, spatial: torch.Size) -> Tensor:
+        """Convolution of maps, or of a vector repeated over the space."""
+        if x.dim() > 2:
+            return self._convolve(x, weight)
+        if len(spatial) == 3:
+            return conv3d_of_repeated(
+                x.to(weight.dtype), weight, (spatial[0], spatial[1], spatial[2])
+            )
+        return self._convolve(x[:, :, None, None].expand(-1, -1, *spatial), weight)
+
+    def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        x = x.to(weight.dtype)
+        if self.spatial_dims == 3:
+            return conv3d(x, weight, bias)
+        return functional.conv2d(x, weight, bias, padding=self.kernel_size // 2)
+
+    def _shaped(self, bias: Tensor | None) -> Tensor:
+        assert bias is not None
+        return bias.view(-1, *[1] * self.spatial_dims)
+
+
+class ConvGRU(ConvGated):
+    """h' = (1 - z) n + z h with z, r = sigmoid(conv([h, x])) (1511.06432).
+
+    n = tanh(W_n * x + U_n * (r h)), or with `reset_after` n = tanh(W_n * x + r (U_n * h)) as in
+    torch's GRUCell.
+
+    Args:
+        channels: Channels of the state and of y.
+        input_dim: Channels of x.
+        reset_after: Reset gate after the hidden convolution.
+        options: `kernel_size`, `spatial_dims`.
+    """
+
+    def __init__(
+        self, channels: int, input_dim: int, *, reset_after: bool = False, **options: Any
+    ) -> None:
+        super().__init__(channels, input_dim, **options)
+        self.reset_after = reset_after
+        self.gates = self._convolution(channels + input_dim, 2 * channels)
+        self.hidden = self._convolution(channels, channels)
+        self.candidate = self._convolution(input_dim, channels)
+
+    def seed_state(self, h: Float[Tensor, "batch channels *spatial"]) -> ConvGruState:
+        """Start from a map or volume: the identity."""
+        return ConvGruState(h)
+
+    def _drive(self, x: Tensor, spatial: torch.Size) -> Tensor:
+        weight = torch.cat([self.gates.weight[:, self.channels :], self.candidate.weight])
+        biases = [self._shaped(conv.bias) for conv in (self.gates, self.candidate)]
+        return self._of_input(x, weight, spatial) + torch.cat(biases)
+
+    def _update(self, drive: Tensor, state: ConvGruState) -> ConvGruState:
+        h, dtype = state.h, state.h.dtype
+        of_gates, of_candidate = drive.split([2 * self.channels, self.channels], dim=1)
+        gates = self._convolve(h, self.gates.weight[:, : self.channels]).to(dtype)
+        z, r = torch.sigmoid(of_gates + gates).chunk(2, dim=1)
+        seen = h if self.reset_after else r * h
+        hidden = self._convolve(seen, self.hidden.weight, self.hidden.bias).to(dtype)
+        n = torch.tanh(of_candidate + (r * hidden if self.reset_after else hidden))
+        return ConvGruState((1 - z) * n + z * h)
+
+
+class ConvLSTM(ConvGated):
+    """c' = f c + i g, h' = o tanh(c') with i, f, g, o from conv([h, x]); no peepholes.
+
+    Args:
+        channels: Channels of the state and of y.
+        input_dim: Channels of x.
+        options: `kernel_size`, `spatial_dims`.
+    """
+
+    def __init__(self, channels: int, input_dim: int, **options: Any) -> None:
+        super().__init__(channels, input_dim, **options)
+        self.gates = self._convolution(channels + input_dim, 4 * channels)
+
+    def seed_state(self, h: Float[Tensor, "batch channels *spatial"]) -> ConvLstmState:
+        """Start from a map or volume; the cell state is zero."""
+        return ConvLstmState(h, torch.zeros_like(h))
+
+    def _drive(self, x: Tensor, spatial: torch.Size) -> Tensor:
+        weight = self.gates.weight[:, self.channels :]
+        return self._of_input(x, weight, spatial) + self._shaped(self.gates.bias)
+
+    def _update(self, drive: Tensor, state: ConvLstmState) -> ConvLstmState:
+        hidden = self._convolve(state.h, self.gates.weight[:, : self.channels])
+        i, f, g, o = (drive + hidden.to(state.h.dtype)).chunk(4, dim=1)
+        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
+        return ConvLstmState(torch.sigmoid(o) * torch.tanh(c), c)
