@@ -1,0 +1,173 @@
+"""Magnitude pruning of recurrent networks by masks that stay in force while training goes on.
+
+A mask is a parametrization (`torch.nn.utils.parametrize`): the parameter lives on as
+`parametrizations.<name>.original`, the module computes with its masked product.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+PREFIXES = {
+    "both": ("weight_ih_", "weight_hh_"),
+    "ih": ("weight_ih_",),
+    "hh": ("weight_hh_",),
+}
+
+
+class WeightMask(nn.Module):
+    """w -> w where the mask is True, else 0; so is the gradient, exactly."""
+
+    mask: Bool[Tensor, "*shape"]
+
+    def __init__(self, mask: Bool[Tensor, "*shape"]) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask.clone())
+
+    def forward(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        # Not w * mask: a masked weight or gradient that has diverged would leave NaN.
+        return weight.masked_fill(~self.mask, 0.0)
+
+
+def magnitude_masks(
+    module: nn.Module, percent: float | int, *, which: Literal["both", "ih", "hh"] = "both"
+) -> dict[str, Bool[Tensor, "_rows _cols"]]:
+    """Keep the weights of largest magnitude: |w| >= the percentile of |w| over all matrices.
+
+    One threshold for every nn.RNN, nn.GRU and nn.LSTM inside the module (2407.20601), linear
+    interpolation between ranks. A weight equal to the threshold is kept, so the largest weight
+    survives 100 percent. Biases are never pruned. Weights under a mask count as the zeros they
+    are: raise `percent` from call to call, since a smaller one than the share of zeros keeps all.
+
+    Args:
+        module: Recurrent module or anything that holds some.
+        percent: 0 keeps everything.
+        which: Input-to-hidden matrices, hidden-to-hidden matrices or both.
+
+    Returns:
+        Masks by the name of the weight in the module, True where it is kept.
+    """
+    if not 0 <= percent <= 100:
+        raise ValueError(f"percent must lie in [0, 100], got {percent}")
+    magnitudes = {
+        f"{prefix}.{name}".lstrip("."): getattr(recurrent, name).detach().abs().double()
+        for prefix, recurrent in module.named_modules()
+        if isinstance(recurrent, nn.RNNBase)
+        for name in recurrent._flat_weights_names
+        if name.startswith(PREFIXES[which])
+    }
+    if not magnitudes:
+        raise ValueError(f"module must hold an nn.RNN, nn.GRU or nn.LSTM, got {type(module)}")
+    threshold = _percentile(torch.cat([m.flatten() for m in magnitudes.values()]), percent)
+    return {name: magnitude >= threshold for name, magnitude in magnitudes.items()}
+
+
+def _percentile(values: Float[Tensor, " values"], percent: float | int) -> Float[Tensor, ""]:
+    """Value of rank percent / 100 (n - 1) in the sorted values, between two ranks linearly."""
+    values = values.sort().values
+    rank = (len(values) - 1) * (percent / 100)
+    low = math.floor(rank)
+    high = min(low + 1, len(values) - 1)
+    return torch.lerp(values[low], values[high], rank - low)
+
+
+def apply_masks(module: nn.Module, masks: Mapping[str, Bool[Tensor, "..."]]) -> None:
+    """Mask parameters of the module, in place, until `remove_masks`.
+
+    Optimisers keep working on the same parameters. Adam's weight decay may move the parameter
+    behind a masked weight, never the weight. A second call replaces the masks that it names.
+    `state_dict` and `copy.deepcopy` keep masks; pickling a masked module is refused by torch.
+    Masked parameters move to the end of `parameters()`; an optimiser's saved state goes by order.
+
+    Args:
+        module: Module whose parameters are masked.
+        masks: By the parameter's name in the module, True where it is kept.
+    """
+    tensors = dict(module.named_parameters(remove_duplicate=False))
+    for path, mask in masks.items():
+        owner_path, _, name = path.rpartition(".")
+        weight = tensors.get(path)
+        if weight is None:
+            weight = tensors.get(f"{owner_path}.parametrizations.{name}.original".lstrip("."))
+        if weight is None:
+            raise ValueError(f"masks must name parameters of the module, got {path!r}")
+        if mask.shape != weight.shape:
+            raise ValueError(
+                f"masks must have the shape of the weight, got {tuple(mask.shape)} for {path!r} "
+                f"of shape {tuple(weight.shape)}"
+            )
+    for path, mask in masks.items():
+        owner_path, _, name = path.rpartition(".")
+        owner = module.get_submodule(owner_path)
+        found = _find_mask(owner, name)
+        if found is not None:
+            found.mask.copy_(mask)
+            continue
+        weight = getattr(owner, name)
+        parametrize.register_parametrization(owner, name, WeightMask(mask.to(weight.device)))
+        type(owner).__deepcopy__ = _copy_masked  # type: ignore[attr-defined]  # a class by torch
+
+
+def remove_masks(module: nn.Module) -> None:
+    """Make pruned weights permanent: plain parameters again, 0 where they were masked.
+
+    Other parametrizations of the same parameters are made permanent too.
+    """
+    for owner in module.modules():
+        if not parametrize.is_parametrized(owner):
+            continue
+        for name in list(_parametrizations(owner)):
+            if _find_mask(owner, name) is not None:
+                parametrize.remove_parametrizations(owner, name)
+
+
+def gradual_percent(progress: float, start: float | int, end: float | int) -> float:
+    """Percent to prune so far: s = s_end + (s_start - s_end) (1 - progress)^3.
+
+    Cubic schedule of 1710.01878 (to be confirmed against the paper): fast at first, slow at last.
+
+    Args:
+        progress: Share of the pruning phase that is over, in [0, 1].
+        start: Percent at the start.
+        end: Percent at the end.
+    """
+    if not 0 <= progress <= 1:
+        raise ValueError(f"progress must lie in [0, 1], got {progress}")
+    return end + (start - end) * (1 - progress) ** 3
+
+
+def _parametrizations(owner: nn.Module) -> Mapping[str, nn.Module]:
+    lists: Mapping[str, nn.Module] = dict(owner.parametrizations.items())  # type: ignore[operator, union-attr]
+    return lists
+
+
+def _find_mask(owner: nn.Module, name: str) -> WeightMask | None:
+    if not parametrize.is_parametrized(owner, name):
+        return None
+    steps = _parametrizations(owner)[name].children()
+    return next((step for step in steps if isinstance(step, WeightMask)), None)
+
+
+def _copy_masked(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """Deep copy of a masked module, with a class of its own.
+
+    torch's copy shares the class made by `parametrize`, so unmasking one unmasks both; and it
+    fails on the masked products that nn.LSTM keeps from its last forward pass.
+    """
+    attributes = dict(self.__dict__)
+    if isinstance(self, nn.RNNBase):
+        attributes |= {"_flat_weights": [], "_flat_weight_refs": []}
+    masked_class = type(self)
+    own_class = type(masked_class.__name__, masked_class.__bases__, dict(masked_class.__dict__))
+    replica: nn.Module = object.__new__(own_class)
+    memo[id(self)] = replica
+    replica.__dict__ = copy.deepcopy(attributes, memo)
+    if isinstance(replica, nn.RNNBase):
+        replica._init_flat_weights()
+    return replica
