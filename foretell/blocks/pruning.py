@@ -40,13 +40,14 @@ def magnitude_masks(
 ) -> dict[str, Bool[Tensor, "_rows _cols"]]:
     """Keep the weights of largest magnitude: |w| >= the percentile of |w| over all matrices.
 
-    One threshold for every nn.RNN, nn.GRU and nn.LSTM inside the module (2407.20601), linear
-    interpolation between ranks. A weight equal to the threshold is kept, so the largest weight
-    survives 100 percent. Biases are never pruned. Weights under a mask count as the zeros they
-    are: raise `percent` from call to call, since a smaller one than the share of zeros keeps all.
+    One threshold for all of them (2407.20601), linear interpolation between ranks. A weight equal
+    to the threshold is kept, so the largest one survives 100 percent. Biases are never pruned.
+    Weights under a mask count as the zeros they are: raise `percent` from call to call, since
+    less than the share of zeros keeps everything.
 
     Args:
-        module: Recurrent module or anything that holds some.
+        module: Holds matrices named weight_ih_* and weight_hh_* somewhere, as the recurrent modules
+            of torch and of this package do.
         percent: 0 keeps everything.
         which: Input-to-hidden matrices, hidden-to-hidden matrices or both.
 
@@ -56,14 +57,14 @@ def magnitude_masks(
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must lie in [0, 100], got {percent}")
     magnitudes = {
-        f"{prefix}.{name}".lstrip("."): getattr(recurrent, name).detach().abs().double()
-        for prefix, recurrent in module.named_modules()
-        if isinstance(recurrent, nn.RNNBase)
-        for name in recurrent._flat_weights_names
+        f"{path}.{name}".lstrip("."): getattr(owner, name).detach().abs().double()
+        for path, owner in module.named_modules()
+        for name in _tensor_names(owner)
         if name.startswith(PREFIXES[which])
     }
     if not magnitudes:
-        raise ValueError(f"module must hold an nn.RNN, nn.GRU or nn.LSTM, got {type(module)}")
+        names = " or ".join(f"{prefix}*" for prefix in PREFIXES[which])
+        raise ValueError(f"module must hold matrices named {names}, got {type(module).__name__}")
     threshold = _percentile(torch.cat([m.flatten() for m in magnitudes.values()]), percent)
     return {name: magnitude >= threshold for name, magnitude in magnitudes.items()}
 
@@ -120,9 +121,7 @@ def remove_masks(module: nn.Module) -> None:
     Other parametrizations of the same parameters are made permanent too.
     """
     for owner in module.modules():
-        if not parametrize.is_parametrized(owner):
-            continue
-        for name in list(_parametrizations(owner)):
+        for name in _parametrizations(owner):
             if _find_mask(owner, name) is not None:
                 parametrize.remove_parametrizations(owner, name)
 
@@ -142,15 +141,19 @@ def gradual_percent(progress: float, start: float | int, end: float | int) -> fl
     return end + (start - end) * (1 - progress) ** 3
 
 
-def _parametrizations(owner: nn.Module) -> Mapping[str, nn.Module]:
-    lists: Mapping[str, nn.Module] = dict(owner.parametrizations.items())  # type: ignore[operator, union-attr]
-    return lists
+def _parametrizations(owner: nn.Module) -> dict[str, nn.Module]:
+    if not parametrize.is_parametrized(owner):
+        return {}
+    return dict(owner.parametrizations.items())  # type: ignore[operator, union-attr]
+
+
+def _tensor_names(owner: nn.Module) -> list[str]:
+    """Own parameters, the parametrized ones by the name of the product."""
+    return [*dict(owner.named_parameters(recurse=False)), *_parametrizations(owner)]
 
 
 def _find_mask(owner: nn.Module, name: str) -> WeightMask | None:
-    if not parametrize.is_parametrized(owner, name):
-        return None
-    steps = _parametrizations(owner)[name].children()
+    steps = _parametrizations(owner).get(name, nn.Module()).children()
     return next((step for step in steps if isinstance(step, WeightMask)), None)
 
 

@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from foretell.blocks.pruning import apply_masks, gradual_percent, magnitude_masks, remove_masks
+from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
 
 CELLS = {
     "rnn": lambda **o: nn.RNN(3, 5, batch_first=True, **o),
@@ -283,6 +284,37 @@ def test_other_parametrizations_stay():
     assert parametrize.is_parametrized(module[0]) and not parametrize.is_parametrized(module[1])
 
 
+@pytest.mark.parametrize("block", [RNN, ReluRNN, GRU, LSTM])
+@pytest.mark.parametrize("options", [*LAYOUTS, {"recurrent_dropout": 0.5}])
+def test_own_recurrent_blocks(block, options):
+    torch.manual_seed(0)
+    module = block(3, 5, **options).eval()
+    stock = {"rnn_tanh": "rnn", "rnn_relu": "relu"}.get(block.kind, block.kind)
+    reference = CELLS[stock](**{k: v for k, v in options.items() if k != "recurrent_dropout"})
+    reference.load_state_dict(module.core.state_dict())
+    x, lengths = series(), torch.tensor([4, 2])
+    dense = module(x, lengths=lengths)[0]
+    masks = magnitude_masks(module, 70)
+    apply_masks(module, masks)
+    apply_masks(reference, {name.removeprefix("core."): mask for name, mask in masks.items()})
+    pruned = module(x, lengths=lengths)[0]
+    assert not torch.allclose(pruned, dense, rtol=0, atol=1e-3)
+    torch.testing.assert_close(pruned[:1], reference(x[:1])[0], rtol=0, atol=1e-6)
+    pruned.sum().backward()
+    for name, mask in masks.items():
+        parameter = module.core.parametrizations[name.removeprefix("core.")].original
+        assert (parameter.grad[~mask] == 0).all()
+    twin = copy.deepcopy(module)
+    remove_masks(twin)
+    torch.testing.assert_close(twin(x, lengths=lengths)[0], pruned, rtol=0, atol=1e-6)
+    if module.streamable:
+        y, state = [], module.init_state(2)
+        for x_t in x.unbind(1):
+            y_t, state = module.step(x_t, state)
+            y.append(y_t)
+        torch.testing.assert_close(torch.stack(y, 1)[0], pruned[0], rtol=0, atol=1e-6)
+
+
 def test_any_parameter_can_be_masked():
     layer = nn.Linear(2, 2)
     apply_masks(layer, {"weight": torch.eye(2, dtype=torch.bool), "bias": torch.zeros(2).bool()})
@@ -302,7 +334,10 @@ def test_gradual_percent(progress, expected):
     "call, message",
     [
         (lambda m: magnitude_masks(m, 101), "percent must lie in .0, 100., got 101"),
-        (lambda m: magnitude_masks(nn.Linear(2, 2), 10), "module must hold an nn.RNN"),
+        (
+            lambda m: magnitude_masks(nn.Linear(2, 2), 10),
+            "module must hold matrices named weight_ih_.* got Linear",
+        ),
         (lambda m: apply_masks(m, {"weight": torch.ones(2).bool()}), "got 'weight'"),
         (
             lambda m: apply_masks(m, {"weight_hh_l0": torch.ones(2, 5).bool()}),
