@@ -11,6 +11,7 @@ import torch
 from torch.utils import _pytree
 
 from foretell.blocks.conv_gated import ConvGRU, ConvLSTM
+from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
 from foretell.blocks.protocol import (
     SequenceMixer,
     cat_states,
@@ -20,6 +21,7 @@ from foretell.blocks.protocol import (
     state_to,
 )
 from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN, recurrent_naive
+from foretell.blocks.stack import Stack
 
 DIM = 3
 
@@ -35,7 +37,9 @@ class Case:
     without_gradient: tuple[str, ...] = ()
     """Fields of the state that only scale."""
     space: tuple[int, ...] = ()
-    """Of a block on maps or volumes."""
+    """Axes of x after the channels."""
+    initial: dict[str, Any] = field(default_factory=dict)
+    """What `init_state` must be told."""
     tolerance: dict[str, float] = field(default_factory=lambda: {"rtol": 0.0, "atol": 1e-9})
 
 
@@ -48,9 +52,18 @@ CASES = [
          recurrent_naive),
     Case("lstm_bidirectional", lambda: LSTM(DIM, 4, num_layers=2, bidirectional=True)),
     Case("gru_bidirectional", lambda: GRU(DIM, 4, bidirectional=True)),
-    Case("conv_gru", lambda: ConvGRU(2, DIM), space=(2, 3, 2)),
-    Case("conv_gru_after", lambda: ConvGRU(2, DIM, reset_after=True, spatial_dims=2), space=(3, 2)),
-    Case("conv_lstm", lambda: ConvLSTM(2, DIM, spatial_dims=2), space=(3, 3)),
+    Case("conv_gru", lambda: ConvGRU(2, DIM), space=(2, 3, 2),
+         initial={"spatial": (2, 3, 2)}),
+    Case("conv_gru_after", lambda: ConvGRU(2, DIM, reset_after=True, spatial_dims=2), space=(3, 2),
+         initial={"spatial": (3, 2)}),
+    Case("conv_lstm", lambda: ConvLSTM(2, DIM, spatial_dims=2), space=(3, 3),
+         initial={"spatial": (3, 3)}),
+    Case("matrix_gru", lambda: MatrixGRU(DIM, 2), space=(2,)),
+    Case("matrix_lstm", lambda: MatrixLSTM(DIM, 4), space=(4,)),
+    Case("stack", lambda: Stack([LSTM(DIM, 4), GRU(4, 4), RNN(4, 4)])),
+    Case("stack_plain", lambda: Stack([LSTM(DIM, 4), LSTM(4, 4)], norm="none", residual=False)),
+    Case("stack_bidirectional",
+         lambda: Stack([GRU(DIM, 2, bidirectional=True), GRU(4, 4)], norm="rms")),
 ]  # fmt: skip
 STREAMABLE = [case for case in CASES if case.make().streamable]
 CAUSAL = [case for case in CASES if case.make().causal]
@@ -74,7 +87,7 @@ def inputs(
 
 
 def initial(case: Case, block: SequenceMixer, batch: int) -> Any:
-    return block.init_state(batch, **({"spatial": case.space} if case.space else {}))
+    return block.init_state(batch, **case.initial)
 
 
 def random_state(case: Case, block: SequenceMixer, batch: int) -> Any:
@@ -302,13 +315,15 @@ def test_t11_housekeeping(case):
     assert rounded.dtype == torch.bfloat16
     fields = [t for t in _pytree.tree_leaves(state) if t.is_floating_point()]
     assert fields and all(t.dtype == torch.float32 for t in fields)
-    torch.testing.assert_close(rounded.float(), y, rtol=0, atol=3e-2 * max(1.0, y.abs().max()))
+    torch.testing.assert_close(
+        rounded.float(), y, rtol=0, atol=3e-2 * max(1.0, float(y.abs().max()))
+    )
     with torch.autocast("cpu", torch.bfloat16):
         half, state = twin(x)
     assert half.dtype == torch.float32
     fields = [t for t in _pytree.tree_leaves(state) if t.is_floating_point()]
     assert all(t.dtype == torch.float32 for t in fields)
-    torch.testing.assert_close(half, y, rtol=0, atol=3e-2 * max(1.0, y.abs().max()))
+    torch.testing.assert_close(half, y, rtol=0, atol=3e-2 * max(1.0, float(y.abs().max())))
     moved = state_to(end, dtype=torch.float64)
     assert all(
         t.dtype == torch.float64 for t in _pytree.tree_leaves(moved) if t.is_floating_point()

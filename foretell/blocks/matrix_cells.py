@@ -1,0 +1,181 @@
+"""Recurrences whose state is a weight matrix: the cells of EvolveGCN (1902.10191).
+
+State W and input X are [rows, cols]; columns are what a batch is elsewhere, so every gate has full
+matrices U, V [rows, rows] and a bias matrix B [rows, cols]. These are not torch's cells: the GRU
+resets before its hidden product, its update gate is reversed, the bias differs by column.
+EvolveGCN-O feeds W itself: `step(state.weight, state)`.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from foretell.blocks.protocol import SequenceMixer, active_steps, mask_steps, where_rows
+
+
+class MatrixGruState(NamedTuple):
+    """State of a matrix GRU."""
+
+    weight: Float[Tensor, "batch rows cols"]
+
+
+class MatrixLstmState(NamedTuple):
+    """State of a matrix LSTM."""
+
+    weight: Float[Tensor, "batch rows cols"]
+    """W, the output state."""
+    cell: Float[Tensor, "batch rows cols"]
+    """C, the cell state."""
+
+
+class MatrixRecurrence(SequenceMixer):
+    """Gates on matrices; the initial W_0 is learned.
+
+    Parameters start as the released code's: U, V, W_0 from U(-1/sqrt(cols), 1/sqrt(cols)), B = 0.
+
+    Args:
+        rows: Rows of W, its input width as a layer's weight.
+        cols: Columns of W.
+        num_gates: Gates.
+    """
+
+    def __init__(self, rows: int, cols: int, num_gates: int) -> None:
+        super().__init__()
+        self.input_dim = self.output_dim = rows
+        self.cols = cols
+        self.of_input = nn.Parameter(torch.empty(num_gates, rows, rows))
+        self.of_weight = nn.Parameter(torch.empty(num_gates, rows, rows))
+        self.bias = nn.Parameter(torch.empty(num_gates, rows, cols))
+        self.initial = nn.Parameter(torch.empty(rows, cols))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Uniform within 1/sqrt(cols); biases zero."""
+        bound = self.cols**-0.5
+        for parameter in (self.of_input, self.of_weight, self.initial):
+            nn.init.uniform_(parameter, -bound, bound)
+        nn.init.zeros_(self.bias)
+
+    def extra_repr(self) -> str:
+        """Sizes for `print(module)`."""
+        return f"rows={self.input_dim}, cols={self.cols}"
+
+    def init_state(
+        self,
+        batch: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """The learned W_0 in every row; gradient reaches it."""
+        place, kind = self._place(device, dtype)
+        return self.seed_state(self.initial.to(place, kind).expand(batch, -1, -1))
+
+    def seed_state(self, weight: Float[Tensor, "batch rows cols"]) -> Any:
+        """Start from a given W: the identity (a cell state is zero)."""
+        raise NotImplementedError
+
+    def readout(self, state: Any) -> Float[Tensor, "batch rows cols"]:
+        """W."""
+        weight: Tensor = state.weight
+        return weight
+
+    def step(self, x_t: Float[Tensor, "batch rows cols"], state: Any) -> tuple[Tensor, Any]:
+        """One step on the input X."""
+        dtype = state.weight.dtype
+        with torch.autocast(x_t.device.type, enabled=False):
+            state = self._update(x_t.to(dtype), state)
+        return state.weight.to(x_t.dtype), state
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time rows cols"],
+        state: Any = None,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time rows cols"], Any]:
+        """All steps; see `SequenceMixer.forward`."""
+        if x.dim() != 4 or tuple(x.shape[2:]) != (self.input_dim, self.cols):
+            raise ValueError(
+                f"x must be [batch, time, {self.input_dim}, {self.cols}], got {tuple(x.shape)}"
+            )
+        if state is None:
+            state = self.init_state(len(x), x.device)
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        fresh = self.init_state(len(x), x.device, state.weight.dtype)
+        outputs = []
+        for t, x_t in enumerate(mask_steps(x, active).unbind(1)):
+            begin = state if reset is None else where_rows(reset[:, t], fresh, state)
+            _, after = self.step(x_t, begin)
+            state = after if active is None else where_rows(active[:, t], after, state)
+            outputs.append(after.weight)
+        if not outputs:
+            return torch.empty_like(x), state
+        return mask_steps(torch.stack(outputs, 1).to(x.dtype), active), state
+
+    def _update(self, x: Tensor, state: Any) -> Any:
+        raise NotImplementedError
+
+
+class MatrixGRU(MatrixRecurrence):
+    """W' = (1 - Z) W + Z N with Z, R = sigmoid(U X + V W + B), N = tanh(U X + V (R W) + B).
+
+    Gates in the order Z, R, N. The cell of EvolveGCN-H, and of -O in the released code.
+    """
+
+    def __init__(self, rows: int, cols: int) -> None:
+        super().__init__(rows, cols, 3)
+
+    def seed_state(self, weight: Float[Tensor, "batch rows cols"]) -> MatrixGruState:
+        """Start from a given W: the identity."""
+        return MatrixGruState(weight)
+
+    def _update(self, x: Tensor, state: MatrixGruState) -> MatrixGruState:
+        w, dtype = state.weight, x.dtype
+        of_x = self.of_input.to(dtype) @ x[:, None] + self.bias.to(dtype)
+        of_w = self.of_weight.to(dtype)
+        z, r = torch.sigmoid(of_x[:, :2] + of_w[:2] @ w[:, None]).unbind(1)
+        n = torch.tanh(of_x[:, 2] + of_w[2] @ (r * w))
+        return MatrixGruState((1 - z) * w + z * n)
+
+
+class MatrixLSTM(MatrixRecurrence):
+    """C' = F C + I G, W' = O tanh(C') with F, I, O = sigmoid(U X + V W + B), G = tanh(same).
+
+    Gates in the order F, I, O, G. The cell of EvolveGCN-O in the paper.
+    """
+
+    def __init__(self, rows: int, cols: int) -> None:
+        super().__init__(rows, cols, 4)
+
+    def seed_state(self, weight: Float[Tensor, "batch rows cols"]) -> MatrixLstmState:
+        """Start from a given W; the cell state is zero."""
+        return MatrixLstmState(weight, torch.zeros_like(weight))
+
+    def _update(self, x: Tensor, state: MatrixLstmState) -> MatrixLstmState:
+        dtype = x.dtype
+        total = self.of_input.to(dtype) @ x[:, None] + self.bias.to(dtype)
+        total = total + self.of_weight.to(dtype) @ state.weight[:, None]
+        f, i, o = torch.sigmoid(total[:, :3]).unbind(1)
+        cell = f * state.cell + i * torch.tanh(total[:, 3])
+        return MatrixLstmState(o * torch.tanh(cell), cell)
+
+
+def summarise(
+    nodes: Float[Tensor, "nodes dim"], score: Float[Tensor, " dim"], count: int
+) -> Float[Tensor, "count dim"]:
+    """The `count` nodes of highest score s = H p / |p|, rows scaled by tanh(s) (EvolveGCN eq. 4-5).
+
+    Fewer nodes than `count`: the lowest of them repeats, as in the released code.
+
+    Raises:
+        ValueError: There is no node.
+    """
+    if not len(nodes):
+        raise ValueError("summarise needs at least one node, got none")
+    values = nodes @ score / score.norm()
+    top = values.topk(min(count, len(nodes))).indices
+    top = torch.cat([top, top[-1:].expand(count - len(top))])
+    return nodes[top] * torch.tanh(values[top])[:, None]
