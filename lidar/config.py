@@ -140,6 +140,9 @@ class EvalConfig:
 class PretrainConfig:
     """`foretell lidar pretrain`: learn a 3D backbone by forecasting LiDAR sweeps."""
 
+    init: str = ""
+    """Folder of a saved model whose weights training starts from, such as one pretrained on
+    simulated drives; empty = from scratch. All weights must fit."""
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     mask: MaskConfig = dataclasses.field(default_factory=MaskConfig)
     encoder: EncoderConfig = dataclasses.field(default_factory=EncoderConfig)

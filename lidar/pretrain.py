@@ -1,6 +1,7 @@
 """`foretell lidar pretrain`: the training loop around `lidar.trend.Trend`."""
 
 import dataclasses
+import logging
 import math
 from itertools import accumulate
 from typing import Any
@@ -13,10 +14,13 @@ from foretell.blocks.batch_norm import set_across_processes
 from foretell.checkpoints import check_architecture
 from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
+from foretell.model_folder import load_weights
 from lidar.config import CurriculumConfig, PretrainConfig, num_epochs, trend_config
 from lidar.data.batch import WindowBatch
 from lidar.objectives.range_rendering import RangeRendering
 from lidar.trend import Trend
+
+_log = logging.getLogger(__name__)
 
 
 class PretrainModule(lightning.LightningModule):
@@ -146,7 +150,8 @@ def run(config: PretrainConfig, options: RunOptions) -> None:
     With `ablation.level` scratch nothing is trained: the model is kept as initialised.
 
     Raises:
-        UserError: Missing or broken data, no window, an unwritable run directory.
+        UserError: Missing or broken data, no window, an unwritable run directory, initial weights
+            that do not fit.
     """
     from foretell.run import RunDirectory
     from foretell.trainer import build_trainer
@@ -158,6 +163,8 @@ def run(config: PretrainConfig, options: RunOptions) -> None:
     run_directory = RunDirectory.create("lidar-pretrain", config, options)
     torch.manual_seed(options.seed)
     model = Trend(trend_config(config, data.feature_columns))
+    if config.init:
+        _log.info("initial weights of %s: %s", config.init, load_weights(model, config.init))
     if config.ablation.level == "scratch":
         finish(config, options, run_directory, model, data)
         return

@@ -11,6 +11,7 @@ import logging
 import re
 import subprocess
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from foretell.config import RunOptions, to_dict
 from foretell.errors import UserError
 from foretell.run import RunDirectory, atomic_write
 from foretell.study import Cell, CommandWork, Row, Study, run_command
-from lidar.config import ForecastStudyConfig
+from lidar.config import ForecastStudyConfig, PretrainConfig
 from lidar.study_summary import summary
 
 _log = logging.getLogger(__name__)
@@ -150,12 +151,35 @@ def flags(values: dict[str, Any]) -> list[str]:
 
 
 def fingerprint(config: ForecastStudyConfig, values: dict[str, Any]) -> str:
-    """What a row depends on besides its seed: base configuration, overrides and scoring."""
+    """What a row depends on besides its seed: base configuration, overrides and scoring.
+
+    Values that equal the defaults do not count, so that a new key leaves finished rows valid.
+    """
     from foretell.presets import read_config
 
-    own = {name: value for name, value in values.items() if name != "data.root"}
-    content = [read_config(config.base, "lidar")[0], own, to_dict(config)["forecast"]]
+    defaults = flat(to_dict(PretrainConfig()))
+    chosen = {**flat(read_config(config.base, "lidar")[0]), **values}
+    own = {
+        name: value
+        for name, value in chosen.items()
+        if name != "data.root" and (name not in defaults or defaults[name] != value)
+    }
+    content = [own, to_dict(config)["forecast"]]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a nested mapping.
+
+    Example:
+        >>> flat({"a": {"b": 1}, "c": 2})
+        {'a.b': 1, 'c': 2}
+    """
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        inner = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if inner else {f"{prefix}{name}": value}
+    return found
 
 
 def commit() -> str:

@@ -262,6 +262,24 @@ def test_scratch_keeps_the_initialised_model(tmp_path, foretell, street_root, ti
     assert not any("/zero_action/" in key for key in metrics)
 
 
+def test_training_starts_from_a_saved_model(tmp_path, foretell, street_root, tiny_yaml, pretrained):
+    model = pretrained / "model"
+    kept = load_file(model / "model.safetensors")
+    command = [*words(street_root, tiny_yaml, tmp_path / "run"), "--init", model, "--seed", 5]
+    answer = foretell(*command, "--ablation.level", "full", "--trainer.max_steps", 1,
+                      "--optim.lr", 1e-9, "--optim.warmup_iters", 0)  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert f"initial weights of {model}: {len(kept)} matched, 0 missing" in answer.out
+    trained = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    learned = [name for name, _ in Trend.from_pretrained(model).named_parameters()]
+    for name in learned:
+        torch.testing.assert_close(trained[name], kept[name], rtol=0, atol=1e-6)
+    answer = foretell(*command, "--encoder.channels", "[4, 4, 4, 4]", "--out", tmp_path / "other")
+    assert answer.code == 2 and "does not fit the model" in answer.err
+    answer = foretell(*command, "--init", tmp_path, "--out", tmp_path / "third")
+    assert answer.code == 2 and "no model in" in answer.err
+
+
 def test_stages_begin_at_their_epochs_however_long_the_run():
     curriculum = CurriculumConfig(stages=[[1, 12], [2, 12], [3, 24]])
     assert stage_starts(curriculum, 100) == [1200, 2400]

@@ -45,6 +45,14 @@ def test_fingerprint_ignores_where_the_data_lie():
     assert fingerprint(CONFIG, here) != fingerprint(CONFIG, {"rays.n": 5})
 
 
+def test_fingerprint_ignores_what_is_said_of_a_default():
+    default = {"init": "", "rays.surprise_m": 0.5}
+    assert fingerprint(CONFIG, default) == fingerprint(CONFIG, {})
+    assert fingerprint(CONFIG, {"init": "model"}) != fingerprint(CONFIG, {})
+    other = ForecastStudyConfig(**{**vars(CONFIG), "forecast": {"eval.max_windows": 3}})
+    assert fingerprint(other, {}) != fingerprint(CONFIG, {})
+
+
 def test_flags_are_words():
     assert flags({"a.b": [1, 2], "c": "on", "d": 0.5}) == [
         "--a.b", "[1, 2]", "--c", "on", "--d", "0.5",

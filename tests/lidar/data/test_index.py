@@ -64,9 +64,7 @@ def test_other_versions_and_damage_are_refused(data):
     schema_file = index_folder(data) / "schema.json"
     schema = json.loads(schema_file.read_text())
     schema_file.write_text(json.dumps(schema | {"version": 99}))
-    with pytest.raises(
-        UserError, match=f"version 99, this release reads {INDEX_VERSION}; repeat:"
-    ):
+    with pytest.raises(UserError, match=f"version 99, this release reads {INDEX_VERSION}; repeat:"):
         open_dataset(data)
     schema_file.write_text("{")
     with pytest.raises(UserError, match=r"is damaged; repeat:"):
