@@ -1,0 +1,140 @@
+"""Any sequence block on every cell of a volume, with a convolution that moves content about.
+
+A block on cells alone cannot move anything, and a forecast has to: before every step a convolution
+of [P_n | x_n repeated] gathers each cell's neighbourhood. A drop-in for `ConvRecurrence`.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.utils import _pytree
+
+from foretell.blocks.broadcast_conv import conv3d_with_repeated
+from foretell.blocks.conv3d import SameConv3d
+from foretell.blocks.protocol import (
+    SequenceMixer,
+    active_steps,
+    check_input,
+    mask_steps,
+    where_rows,
+)
+
+
+class CellwiseState(NamedTuple):
+    """State of a block on the cells of a volume."""
+
+    volume: Float[Tensor, "batch channels depth height width"]
+    """What the last step gave, or the seed."""
+    inner: Any
+    """State of the block; every field [batch, cells, ...]."""
+
+
+class CellwiseMixer(SequenceMixer):
+    """P_{n+1} = mixer.step(conv([P_n | x_n repeated])) on every cell.
+
+    Args:
+        mixer: A streamable block; its output is the volume.
+        input_dim: Width of the vector of a step.
+        kernel_size: Odd edge of the convolution.
+
+    Raises:
+        ValueError: The mixer cannot step.
+    """
+
+    def __init__(self, mixer: SequenceMixer, input_dim: int, *, kernel_size: int = 3) -> None:
+        super().__init__()
+        if not mixer.streamable:
+            raise ValueError(f"{type(mixer).__name__} cannot step, which a volume needs")
+        self.input_dim, self.output_dim = input_dim, mixer.output_dim
+        self.chunk_invariant, self.bounded_state = mixer.chunk_invariant, mixer.bounded_state
+        self.gather = SameConv3d(mixer.output_dim + input_dim, mixer.input_dim, kernel_size)
+        self.mixer = mixer
+
+    def reset_parameters(self) -> None:
+        """Of the convolution and the block."""
+        self.gather.reset_parameters()
+        self.mixer.reset_parameters()  # type: ignore[operator]
+
+    def extra_repr(self) -> str:
+        """Sizes for `print(module)`."""
+        return f"channels={self.output_dim}, input_dim={self.input_dim}"
+
+    def init_state(
+        self,
+        batch: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        spatial: tuple[int, ...] = (),
+    ) -> CellwiseState:
+        """A volume of zeros of the given size.
+
+        Raises:
+            ValueError: The size does not have three axes.
+        """
+        if len(spatial) != 3:
+            raise ValueError(f"spatial must name 3 sizes, got {spatial}: start from seed_state")
+        place, kind = self._place(device, dtype)
+        return self.seed_state(
+            torch.zeros(batch, self.output_dim, *spatial, device=place, dtype=kind)
+        )
+
+    def seed_state(
+        self, volume: Float[Tensor, "batch channels depth height width"]
+    ) -> CellwiseState:
+        """Start from a volume: the identity; the block starts as `init_state` on every cell."""
+        batch, cells = len(volume), volume[0, 0].numel()
+        inner = self.mixer.init_state(batch * cells, volume.device)
+        return CellwiseState(volume, _unfold(inner, batch))
+
+    def readout(self, state: CellwiseState) -> Float[Tensor, "batch channels depth height width"]:
+        """The volume."""
+        return state.volume
+
+    def step(
+        self, x_t: Float[Tensor, "batch input_dim"], state: CellwiseState
+    ) -> tuple[Float[Tensor, "batch channels depth height width"], CellwiseState]:
+        """One step of every cell."""
+        volume = state.volume
+        weight, bias = self.gather.weight, self.gather.bias
+        seen = conv3d_with_repeated(volume.to(weight.dtype), x_t.to(weight.dtype), weight, bias)
+        cells = seen.movedim(1, -1).flatten(0, 3)
+        y, inner = self.mixer.step(cells, _pytree.tree_map(lambda t: t.flatten(0, 1), state.inner))
+        grid = (len(volume), *volume.shape[2:])
+        after = y.view(*grid, -1).movedim(-1, 1).to(volume.dtype)
+        return after.to(x_t.dtype), CellwiseState(after, _unfold(inner, len(volume)))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time input_dim"],
+        state: CellwiseState | None = None,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time channels depth height width"], CellwiseState]:
+        """All steps; see `SequenceMixer.forward`.
+
+        Raises:
+            ValueError: If state is None: the volume gives the size of the space.
+        """
+        check_input(x, self.input_dim)
+        if state is None:
+            raise ValueError("state is None: start a volume recurrence from seed_state(volume)")
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        fresh = self.seed_state(torch.zeros_like(state.volume))
+        outputs = []
+        for t, x_t in enumerate(mask_steps(x, active).unbind(1)):
+            begin = state if reset is None else where_rows(reset[:, t], fresh, state)
+            y, after = self.step(x_t, begin)
+            state = after if active is None else where_rows(active[:, t], after, state)
+            outputs.append(y)
+        if not outputs:
+            return x.new_zeros(len(x), 0, *state.volume.shape[1:]), state
+        return mask_steps(torch.stack(outputs, 1), active), state
+
+
+def _unfold(inner: Any, batch: int) -> Any:
+    """Fields [batch * cells, ...] as [batch, cells, ...]."""
+    return _pytree.tree_map(lambda t: t.unflatten(0, (batch, -1)), inner)
