@@ -13,6 +13,8 @@ from torch.utils import _pytree
 
 from foretell.blocks.aaren import Aaren, AarenBlock, aaren_naive
 from foretell.blocks.conv_gated import ConvGRU, ConvLSTM
+from foretell.blocks.mamba2 import Mamba2
+from foretell.blocks.mamba2_naive import mamba2_naive
 from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
 from foretell.blocks.protocol import (
     SequenceMixer,
@@ -73,6 +75,16 @@ CASES = [
          without_gradient=("m",)),
     Case("aaren_stack", lambda: Stack([AarenBlock(DIM, 3), GRU(DIM, 4)]),
          without_gradient=("m",)),
+    Case("mamba2", lambda: Mamba2(DIM, 4, head_dim=2, chunk_size=5), mamba2_naive),
+    Case("mamba2_groups", lambda: Mamba2(DIM, 3, expand=4, head_dim=3, num_groups=2, conv_width=3,
+                                         bias=True, chunk_size=16), mamba2_naive),
+    Case("mamba2_scaled", lambda: Mamba2(DIM, 4, head_dim=3, decay_scale=1.5, input_scale=0.5,
+                                         conv_bias=False, conv_width=1), mamba2_naive),
+    Case("mamba2_norm", lambda: Mamba2(DIM, 4, head_dim=2, max_state_norm=0.02), mamba2_naive),
+    Case("mamba2_norm_5", lambda: Mamba2(DIM, 4, head_dim=2, max_state_norm=0.02, norm_every=5,
+                                         chunk_size=5), mamba2_naive),
+    Case("mamba2_window", lambda: Mamba2(DIM, 4, head_dim=2, window=7, chunk_size=5), mamba2_naive),
+    Case("mamba2_channel", lambda: Mamba2(DIM, 4, head_dim=1, per_channel=True), mamba2_naive),
     Case("stack", lambda: Stack([LSTM(DIM, 4), GRU(4, 4), RNN(4, 4)])),
     Case("stack_plain", lambda: Stack([LSTM(DIM, 4), LSTM(4, 4)], norm="none", residual=False)),
     Case("stack_bidirectional",

@@ -1,0 +1,391 @@
+"""Mamba-2, a selective state-space layer, with remedies for its collapse on long sequences."""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foretell.blocks.causal_conv import causal_conv
+from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.rms_norm import rms_norm
+from foretell.blocks.scan import naive
+from foretell.blocks.scan.chunked import linear_scan, ssd
+from foretell.blocks.scan.normalised import end_position, norm_scale, normalised_scan
+from foretell.blocks.scan.recent import RecentInputs, clear_recent, push_recent, read_recent
+from foretell.blocks.scan.window import WindowCarry, start_window, windowed_ssd
+from foretell.blocks.segments import segment_ids
+
+DECAY_RATE = (1.0, 16.0)
+"""Range of exp(A_log) at the start, uniform."""
+TIME_STEP = (1e-3, 1e-1)
+"""Range of dt at the start, uniform in its logarithm."""
+
+SsdScan = Callable[..., tuple[Tensor, Tensor]]
+"""(x, log_a, B, C, h0, *, segment) -> (y, h), as `scan.naive.ssd`."""
+
+
+class Mamba2State(NamedTuple):
+    """Where a sequence stands."""
+
+    ssm: Float[Tensor, "batch heads width state"]
+    """Matrix state h; with a window only what is left of the initial one."""
+    conv: Float[Tensor, "batch channels taps"]
+    """Last inputs of the convolution, oldest first."""
+    position: Int[Tensor, " batch"]
+    """Steps since the sequence began."""
+    recent: RecentInputs | tuple[()] = ()
+    """Inputs inside the window; empty without one."""
+
+
+class Mamba2(SequenceMixer):
+    """State-space duality layer (Mamba-2, 2405.21060).
+
+    z, x, B, C, dt = in_proj(input); x, B, C pass a causal depthwise convolution and SiLU; per head
+    h_t = a_t h_{t-1} + dt_t x_t B_t^T, a_t = exp(-dt_t exp(A_log)), dt_t = softplus(dt + dt_bias);
+    y_t = h_t C_t + D x_t; output = out_proj(RMSNorm(y (x) silu(z))), the norm over the channels of
+    a group, as in the published code. `log_decay_rate` is A_log, `skip` is D.
+
+    Against state collapse (2410.07145v1), off by default: `decay_scale` and `input_scale` forget
+    more and remember less, `max_state_norm` bounds the state, `window` forgets all but the last
+    inputs.
+
+    Shapes: x [batch, time, input_dim] -> y [batch, time, input_dim]; the state holds
+    expand * input_dim * state_dim + (conv_width - 1) * (expand * input_dim + 2 * num_groups *
+    state_dim) numbers a row, and the inputs in the window.
+
+    Args:
+        input_dim: Width of input and output.
+        state_dim: N, columns of a head's state.
+        expand: Channels of x for each input channel.
+        head_dim: P, channels of a head, which share a decay.
+        num_groups: Sets of B and C; they divide the heads.
+        conv_width: Taps of the convolution.
+        bias: Of the two projections.
+        conv_bias: Of the convolution.
+        norm_eps: Added to the mean square.
+        per_channel: Decays of their own for every channel and column, the scan of Mamba-1
+            (2312.00752); slower, for comparison. dt stays one for each head: head_dim = 1 gives
+            Mamba-1's, from a full instead of a low-rank projection.
+        decay_scale: At least 1: a_t = exp(-decay_scale dt_t exp(A_log)).
+        input_scale: In (0, 1], factor of B_t.
+        max_state_norm: Greatest Frobenius norm p of a head's state.
+        norm_every: Steps k between normalisations, counted from where the sequence began; part of
+            the model. 1 is the paper's rule and a loop, 32 and more are fast.
+        window: Inputs r that a state remembers.
+        chunk_size: Steps that the scan computes at once; 32 suits a CPU, 64 to 256 a GPU.
+        scan_fn: Scan with the signature of `scan.naive.ssd` instead of ours, say a fused kernel.
+        scan_backend: "auto" runs `scan_fn`, the others a scan of ours.
+
+    Raises:
+        ValueError: An option lies outside its range, or two exclude each other.
+
+    Example:
+        >>> block = Mamba2(8, 4, head_dim=4)
+        >>> y, state = block(torch.zeros(2, 10, 8))
+        >>> y.shape, state.ssm.shape
+        (torch.Size([2, 10, 8]), torch.Size([2, 4, 4, 4]))
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        state_dim: int = 64,
+        *,
+        expand: int = 2,
+        head_dim: int = 16,
+        num_groups: int = 1,
+        conv_width: int = 4,
+        bias: bool = False,
+        conv_bias: bool = True,
+        norm_eps: float = 1e-5,
+        per_channel: bool = False,
+        decay_scale: float = 1.0,
+        input_scale: float = 1.0,
+        max_state_norm: float | None = None,
+        norm_every: int = 1,
+        window: int | None = None,
+        chunk_size: int = 32,
+        scan_fn: SsdScan = ssd,
+        scan_backend: Literal["auto", "naive", "chunked"] = "auto",
+    ) -> None:
+        super().__init__()
+        self.input_dim = self.output_dim = input_dim
+        self.state_dim, self.inner_dim, self.head_dim = state_dim, expand * input_dim, head_dim
+        self.num_groups, self.conv_width, self.norm_eps = num_groups, conv_width, norm_eps
+        self.per_channel, self.decay_scale, self.input_scale = per_channel, decay_scale, input_scale
+        self.max_state_norm, self.norm_every, self.window = max_state_norm, norm_every, window
+        self.chunk_size, self.scan_fn, self.scan_backend = chunk_size, scan_fn, scan_backend
+        self._check()
+        self.num_heads = self.inner_dim // head_dim
+        self.chunk_invariant = max_state_norm is None
+
+        channels = self.inner_dim + 2 * num_groups * state_dim
+        rate_shape = (head_dim, state_dim) if per_channel else ()
+        self.in_proj = nn.Linear(input_dim, self.inner_dim + channels + self.num_heads, bias=bias)
+        self.conv_weight = nn.Parameter(torch.empty(channels, conv_width))
+        self.conv_bias = nn.Parameter(torch.empty(channels)) if conv_bias else None
+        self.dt_bias = nn.Parameter(torch.empty(self.num_heads))
+        self.log_decay_rate = nn.Parameter(torch.empty(self.num_heads, *rate_shape))
+        self.skip = nn.Parameter(torch.empty(self.num_heads))
+        self.norm_weight = nn.Parameter(torch.empty(self.inner_dim))
+        self.out_proj = nn.Linear(self.inner_dim, input_dim, bias=bias)
+        self.reset_parameters()
+
+    def _check(self) -> None:
+        """Refuse options that do not fit."""
+        for name in ("input_dim", "state_dim", "inner_dim", "head_dim", "num_groups", "conv_width",
+                     "norm_every", "window", "chunk_size"):  # fmt: skip
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        if self.inner_dim % self.head_dim:
+            raise ValueError(
+                f"head_dim must divide expand * input_dim = {self.inner_dim}, got {self.head_dim}"
+            )
+        heads = self.inner_dim // self.head_dim
+        if heads % self.num_groups:
+            raise ValueError(f"num_groups must divide the {heads} heads, got {self.num_groups}")
+        if not (self.decay_scale >= 1 >= self.input_scale > 0):
+            raise ValueError(
+                "decay_scale must be at least 1 and input_scale in (0, 1], got "
+                f"{self.decay_scale:g} and {self.input_scale:g}"
+            )
+        if self.max_state_norm is not None and not self.max_state_norm > 0:
+            raise ValueError(f"max_state_norm must be above 0, got {self.max_state_norm:g}")
+        if self.scan_backend not in ("auto", "naive", "chunked"):
+            raise ValueError(
+                f"scan_backend must be auto, naive or chunked, got {self.scan_backend!r}"
+            )
+        own = self.scan_fn is ssd
+        if not own and self.scan_backend != "auto":
+            raise ValueError(f"scan_fn needs scan_backend auto, got {self.scan_backend!r}")
+        if self.per_channel and (self.num_groups > 1 or not own):
+            raise ValueError("per_channel takes num_groups = 1 and no scan_fn: it has no such scan")
+        if self.window is not None and (
+            self.per_channel or self.max_state_norm is not None or not own
+            or self.scan_backend == "naive"
+        ):  # fmt: skip
+            raise ValueError(
+                "window excludes per_channel, max_state_norm, scan_fn and scan_backend naive"
+            )
+
+    def reset_parameters(self) -> None:
+        """exp(A_log) ~ U(1, 16), dt log-uniform in 1e-3 .. 1e-1, D = 1; the rest as torch does.
+
+        With `per_channel` exp(A_log) is 1 .. N in every channel.
+        """
+        self.in_proj.reset_parameters()
+        self.out_proj.reset_parameters()
+        bound = self.conv_width**-0.5
+        nn.init.uniform_(self.conv_weight, -bound, bound)
+        if self.conv_bias is not None:
+            nn.init.uniform_(self.conv_bias, -bound, bound)
+        nn.init.ones_(self.skip)
+        nn.init.ones_(self.norm_weight)
+        with torch.no_grad():
+            low, high = (math.log(dt) for dt in TIME_STEP)
+            dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp()
+            self.dt_bias.copy_(dt + (-torch.expm1(-dt)).log())  # softplus of this is dt
+            if self.per_channel:
+                columns = torch.arange(1, self.state_dim + 1).to(self.log_decay_rate)
+                self.log_decay_rate.copy_(columns.log().expand_as(self.log_decay_rate))
+            else:
+                self.log_decay_rate.uniform_(*DECAY_RATE).log_()
+
+    def no_decay_parameters(self) -> list[nn.Parameter]:
+        """Parameters that weight decay would pull away from their meaning: A_log, D, dt_bias."""
+        return [self.log_decay_rate, self.skip, self.dt_bias]
+
+    def extra_repr(self) -> str:
+        """Sizes for `print(module)`."""
+        return (
+            f"num_heads={self.num_heads}, head_dim={self.head_dim}, state_dim={self.state_dim}, "
+            f"num_groups={self.num_groups}, conv_width={self.conv_width}, "
+            f"per_channel={self.per_channel}, decay_scale={self.decay_scale:g}, "
+            f"input_scale={self.input_scale:g}, max_state_norm={self.max_state_norm}, "
+            f"norm_every={self.norm_every}, window={self.window}"
+        )
+
+    def init_state(
+        self,
+        batch: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Mamba2State:
+        """Zeros."""
+        place, kind = self._place(device, dtype)
+        ssm = torch.zeros(
+            batch, self.num_heads, self.head_dim, self.state_dim, device=place, dtype=kind
+        )
+        conv = ssm.new_zeros(batch, len(self.conv_weight), self.conv_width - 1)
+        position = torch.zeros(batch, dtype=torch.int64, device=place)
+        if self.window is None:
+            return Mamba2State(ssm, conv, position)
+        start = start_window(ssm, self.window, self.num_groups)
+        return Mamba2State(ssm, conv, position, RecentInputs(start.x, start.log_a, start.B))
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time input_dim"],
+        state: Mamba2State | None = None,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time output_dim"], Mamba2State]:
+        """All steps; see `SequenceMixer.forward`."""
+        check_input(x, self.input_dim)
+        if state is None:
+            state = self.init_state(len(x), x.device)
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        if not x.shape[1]:
+            return x.new_zeros(len(x), 0, self.output_dim), state
+        if lengths is not None:
+            lengths = lengths.to(x.device)
+        if reset is not None and active is not None:
+            reset = reset & active
+        gate, inputs, dt = self._project(mask_steps(x, active), state)
+        with torch.autocast(x.device.type, enabled=False):
+            segment = segment_ids(reset)
+            inputs, conv = causal_conv(
+                inputs, state.conv, self.conv_weight, self.conv_bias,
+                segment=segment, lengths=lengths,
+            )  # fmt: skip
+            values, B, C = self._split(functional.silu(inputs))
+            dt = mask_steps(functional.softplus(dt + self.dt_bias.to(dt)), active)
+            added = self.input_scale * dt[..., None] * values
+            y, ssm, recent = self._run(added, dt, B, C, state, segment, lengths, reset)
+            y = self._norm(y + self.skip.to(y)[:, None] * values, gate)
+        position = end_position(state.position, x.shape[1], lengths=lengths, reset=reset)
+        recent = clear_recent(recent, position) if isinstance(recent, RecentInputs) else ()
+        after = Mamba2State(ssm, conv, position, recent)
+        return mask_steps(self._output(y, x.dtype), active), after
+
+    def step(
+        self, x_t: Float[Tensor, "batch input_dim"], state: Mamba2State
+    ) -> tuple[Float[Tensor, "batch output_dim"], Mamba2State]:
+        """One step by the recurrence."""
+        gate, inputs, dt = self._project(x_t, state)
+        with torch.autocast(x_t.device.type, enabled=False):
+            taps = torch.cat([state.conv, inputs[..., None]], -1)
+            mixed = (taps * self.conv_weight.to(taps)).sum(-1)
+            if self.conv_bias is not None:
+                mixed = mixed + self.conv_bias.to(taps)
+            values, B, C = self._split(functional.silu(mixed))
+            dt = functional.softplus(dt + self.dt_bias.to(dt))
+            added = self.input_scale * dt[..., None] * values
+            y, ssm, recent = self._advance(added, dt, B, C, state)
+            y = self._norm(y + self.skip.to(y)[:, None] * values, gate)
+        after = Mamba2State(ssm, taps[..., 1:], state.position + 1, recent)
+        return self._output(y, x_t.dtype), after
+
+    def _project(self, x: Tensor, state: Mamba2State) -> tuple[Tensor, Tensor, Tensor]:
+        """z, the inputs of the convolution and dt, in the type of the state."""
+        projected = self.in_proj(x.to(self.in_proj.weight.dtype)).to(state.ssm.dtype)
+        widths = [self.inner_dim, len(self.conv_weight), self.num_heads]
+        gate, inputs, dt = projected.split(widths, -1)
+        return gate, inputs, dt
+
+    def _split(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [..., heads, width], B and C [..., groups, state]."""
+        directions = self.num_groups * self.state_dim
+        x, B, C = mixed.split([self.inner_dim, directions, directions], -1)
+        shape = (self.num_groups, self.state_dim)
+        return x.unflatten(-1, (-1, self.head_dim)), B.unflatten(-1, shape), C.unflatten(-1, shape)
+
+    def _rate(self, like: Tensor) -> Tensor:
+        """Decay per unit of dt, [heads] or [heads, width, state]."""
+        return self.decay_scale * self.log_decay_rate.to(like).exp()
+
+    def _run(
+        self,
+        x: Float[Tensor, "batch time heads width"],
+        dt: Float[Tensor, "batch time heads"],
+        B: Float[Tensor, "batch time groups state"],
+        C: Float[Tensor, "batch time groups state"],
+        state: Mamba2State,
+        segment: Int[Tensor, "batch time"] | None,
+        lengths: Int[Tensor, " batch"] | None,
+        reset: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Tensor, Tensor, RecentInputs | tuple[()]]:
+        """All steps of the state: y, its final value and the inputs in the window."""
+        if isinstance(state.recent, RecentInputs):
+            carry = WindowCarry(state.ssm, state.position, *state.recent)
+            y, end = windowed_ssd(
+                x, -dt * self._rate(dt), B, C, carry,
+                segment=segment, lengths=lengths, chunk_size=self.chunk_size,
+            )  # fmt: skip
+            return y, end.h, RecentInputs(end.x, end.log_a, end.B)
+        if self.max_state_norm is None:
+            y, ssm = self._scan(x, dt, B, C, state.ssm, segment)
+        else:
+            y, ssm = normalised_scan(
+                self._scan, x, dt, B, C, state.ssm, state.position,
+                max_norm=self.max_state_norm, every=self.norm_every, lengths=lengths, reset=reset,
+            )  # fmt: skip
+        return y, ssm, ()
+
+    def _scan(
+        self,
+        x: Tensor,
+        dt: Tensor,
+        B: Tensor,
+        C: Tensor,
+        h: Tensor,
+        segment: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Steps without normalisation, by the chosen scan."""
+        loop = self.scan_backend == "naive"
+        if self.per_channel:
+            log_a = -dt[..., None, None] * self._rate(dt)
+            scan = naive.linear_scan if loop else linear_scan
+            states, h = scan(log_a, x[..., None] * B[:, :, :, None], h, segment=segment)
+            return (states * C[:, :, :, None]).sum(-1), h
+        log_a = -dt * self._rate(dt)
+        single = self.max_state_norm is not None and self.norm_every == 1
+        if self.scan_fn is not ssd:
+            return self.scan_fn(x, log_a, B, C, h, segment=segment)
+        if loop or (single and self.scan_backend == "auto"):
+            return naive.ssd(x, log_a, B, C, h, segment=segment)
+        return ssd(x, log_a, B, C, h, segment=segment, chunk_size=self.chunk_size)
+
+    def _advance(
+        self,
+        x: Float[Tensor, "batch heads width"],
+        dt: Float[Tensor, "batch heads"],
+        B: Float[Tensor, "batch groups state"],
+        C: Float[Tensor, "batch groups state"],
+        state: Mamba2State,
+    ) -> tuple[Tensor, Tensor, RecentInputs | tuple[()]]:
+        """One step of the state, as `_run`."""
+        share = self.num_heads // self.num_groups
+        wide_B, wide_C = B.repeat_interleave(share, 1), C.repeat_interleave(share, 1)
+        log_a = -dt[..., None, None] * self._rate(dt).view(self.num_heads, *self._rate_axes())
+        h = log_a.exp() * state.ssm
+        if isinstance(state.recent, RecentInputs):
+            decay = log_a[..., 0, 0].masked_fill((state.position == 0)[:, None], 0)
+            recent = push_recent(state.recent, x, decay, B)
+            gone = state.position + 1 >= recent.x.shape[1]
+            old = h.masked_fill(gone[:, None, None, None], 0)
+            return read_recent(recent, C) + (old @ wide_C[..., None])[..., 0], h, recent
+        h = h + x[..., None] * wide_B[:, :, None]
+        if self.max_state_norm is not None:
+            due = (state.position + 1) % self.norm_every == 0
+            scale = torch.where(due[:, None], norm_scale(h, self.max_state_norm), 1.0)
+            h = h * scale[..., None, None]
+        return (h @ wide_C[..., None])[..., 0], h, ()
+
+    def _rate_axes(self) -> tuple[int, int]:
+        return (self.head_dim, self.state_dim) if self.per_channel else (1, 1)
+
+    def _norm(self, y: Tensor, gate: Tensor) -> Tensor:
+        gated = y.flatten(-2) * functional.silu(gate)
+        normed = rms_norm(gated.unflatten(-1, (self.num_groups, -1)), self.norm_eps)
+        return normed.flatten(-2) * self.norm_weight.to(y)
+
+    def _output(self, y: Tensor, dtype: torch.dtype) -> Tensor:
+        projected: Tensor = self.out_proj(y.to(self.out_proj.weight.dtype))
+        return projected.to(dtype)
