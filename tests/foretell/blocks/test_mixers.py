@@ -16,6 +16,7 @@ from foretell.blocks.conv_gated import ConvGRU, ConvLSTM
 from foretell.blocks.mamba2 import Mamba2
 from foretell.blocks.mamba2_naive import mamba2_naive
 from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
+from foretell.blocks.prefix_attention import PrefixLinearAttention, prefix_attention_naive
 from foretell.blocks.protocol import (
     SequenceMixer,
     cat_states,
@@ -25,6 +26,7 @@ from foretell.blocks.protocol import (
     state_to,
 )
 from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN, recurrent_naive
+from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.softmax import softmax_scan, softmax_scan_tree
 from foretell.blocks.stack import Stack
 
@@ -85,6 +87,10 @@ CASES = [
                                          chunk_size=5), mamba2_naive),
     Case("mamba2_window", lambda: Mamba2(DIM, 4, head_dim=2, window=7, chunk_size=5), mamba2_naive),
     Case("mamba2_channel", lambda: Mamba2(DIM, 4, head_dim=1, per_channel=True), mamba2_naive),
+    Case("prefix_attention", lambda: PrefixLinearAttention(DIM, 3, feature_dim=2),
+         prefix_attention_naive),
+    Case("prefix_attention_wide", lambda: PrefixLinearAttention(DIM, 2, feature_dim=4, head_dim=3,
+         output_dim=5, scan_fn=partial(ssd, chunk_size=5, block_size=16)), prefix_attention_naive),
     Case("stack", lambda: Stack([LSTM(DIM, 4), GRU(4, 4), RNN(4, 4)])),
     Case("stack_plain", lambda: Stack([LSTM(DIM, 4), LSTM(4, 4)], norm="none", residual=False)),
     Case("stack_bidirectional",
