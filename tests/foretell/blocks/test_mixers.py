@@ -13,6 +13,7 @@ from torch.utils import _pytree
 
 from foretell.blocks.aaren import Aaren, AarenBlock, aaren_naive
 from foretell.blocks.conv_gated import ConvGRU, ConvLSTM
+from foretell.blocks.lssl import LSSL, lssl_naive
 from foretell.blocks.mamba2 import Mamba2
 from foretell.blocks.mamba2_naive import mamba2_naive
 from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
@@ -47,6 +48,8 @@ class Case:
     """Axes of x after the channels."""
     initial: dict[str, Any] = field(default_factory=dict)
     """What `init_state` must be told."""
+    leak: float = 0.0
+    """How much of a later input rounding may let through: FFTs."""
     tolerance: dict[str, float] = field(default_factory=lambda: {"rtol": 0.0, "atol": 1e-9})
 
 
@@ -95,6 +98,12 @@ CASES = [
     Case("stack_plain", lambda: Stack([LSTM(DIM, 4), LSTM(4, 4)], norm="none", residual=False)),
     Case("stack_bidirectional",
          lambda: Stack([GRU(DIM, 2, bidirectional=True), GRU(4, 4)], norm="rms")),
+    Case("lssl", lambda: LSSL(DIM, 6), lssl_naive, leak=1e-12),
+    Case("lssl_outputs", lambda: LSSL(DIM, 5, num_outputs=2, block_size=8), lssl_naive, leak=1e-12),
+    Case("lssl_fixed", lambda: LSSL(DIM, 4, trainable=False, alpha=1.0, block_size=5), lssl_naive,
+         leak=1e-12),
+    Case("lssl_legt", lambda: LSSL(DIM, 4, hippo="legt", legt_scale=0.5, alpha=0.7, block_size=1),
+         lssl_naive, leak=1e-12),
 ]  # fmt: skip
 STREAMABLE = [case for case in CASES if case.make().streamable]
 CAUSAL = [case for case in CASES if case.make().causal]
@@ -230,7 +239,7 @@ def test_t6_no_output_depends_on_a_later_input(case, training):
     block, x = build(case).train(training), inputs(case, 2, 18).requires_grad_()
     y, _ = block(x)
     (grad,) = torch.autograd.grad(y[:, 11].sum(), x)
-    assert torch.count_nonzero(grad[:, 12:]) == 0 and torch.count_nonzero(grad[:, :12]) > 0
+    assert grad[:, 12:].abs().max() <= case.leak and torch.count_nonzero(grad[:, :12]) > 0
 
 
 @cases(CASES)

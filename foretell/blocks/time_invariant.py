@@ -1,0 +1,80 @@
+"""What LSSL and S4D share: lengths, resets and the state's type around one linear scan."""
+
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.scan.time_invariant import BlockSystem, time_invariant_scan
+from foretell.blocks.segments import run_segments
+
+
+class TimeInvariantMixer(SequenceMixer):
+    """A linear state space of constant coefficients per channel, then a map across channels.
+
+    It cannot close a gate: padded inputs count as 0 and the final state is taken at the true
+    length; the pieces between resets run as rows of their own. Nothing is kept between calls: the
+    coefficients are discretised anew by each.
+
+    Args:
+        dim: Channels of x and of y.
+        state_dim: Floats of a channel's state.
+        block_size: Steps that one kernel covers; longer sequences pass the state on. A matter of
+            speed and memory only, which grows with dim * state_dim * block_size.
+    """
+
+    max_block_size: ClassVar[int]
+    D: Tensor
+
+    def __init__(self, dim: int, state_dim: int, *, block_size: int) -> None:
+        super().__init__()
+        for name, value in (("dim", dim), ("state_dim", state_dim)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 1 <= block_size <= self.max_block_size:
+            raise ValueError(f"block_size must lie in [1, {self.max_block_size}], got {block_size}")
+        self.input_dim = self.output_dim = dim
+        self.state_dim, self.block_size = state_dim, block_size
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time dim"],
+        state: Any = None,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time dim"], Any]:
+        """All steps; see `SequenceMixer.forward`."""
+        check_input(x, self.input_dim)
+        if state is None:
+            state = self.init_state(len(x), x.device)
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        dtype = state.x.dtype
+        with torch.autocast(x.device.type, enabled=False):
+            u = mask_steps(x, active).to(dtype)
+            system = self._system(max(1, min(x.shape[1], self.block_size)), dtype)
+
+            def run(rows: Tensor, before: Any, sizes: Tensor | None) -> tuple[Tensor, Any]:
+                valid = active_steps(rows.shape[1], lengths=sizes, like=rows)
+                y, end = time_invariant_scan(
+                    mask_steps(rows, valid), before.x.flatten(2), system, lengths=sizes
+                )
+                return y, type(before)(end.view_as(before.x))
+
+            if reset is None:
+                y, state = run(u, state, lengths)
+            else:
+                fresh = self.init_state(len(x), x.device, dtype)
+                y, state = run_segments(run, u, state, fresh, lengths=lengths, reset=reset)
+            y = y + self.D.to(dtype).view(self.input_dim, -1) * u[..., None]
+        return mask_steps(self._mix(y).to(x.dtype), active), state
+
+    def _system(self, block: int, dtype: torch.dtype) -> BlockSystem:
+        """The powers of one block, in the state's type."""
+        raise NotImplementedError
+
+    def _mix(self, y: Float[Tensor, "*rows dim outputs"]) -> Float[Tensor, "*rows dim"]:
+        """The map across channels, in the weights' type or autocast's."""
+        raise NotImplementedError
