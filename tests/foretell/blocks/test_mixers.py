@@ -28,6 +28,7 @@ from foretell.blocks.protocol import (
 )
 from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN, recurrent_naive
 from foretell.blocks.scan.chunked import ssd
+from foretell.blocks.s4d import S4D, s4d_naive
 from foretell.blocks.scan.softmax import softmax_scan, softmax_scan_tree
 from foretell.blocks.stack import Stack
 
@@ -104,6 +105,10 @@ CASES = [
          leak=1e-12),
     Case("lssl_legt", lambda: LSSL(DIM, 4, hippo="legt", legt_scale=0.5, alpha=0.7, block_size=1),
          lssl_naive, leak=1e-12),
+    Case("s4d_lin", lambda: S4D(DIM, 8), s4d_naive, leak=1e-12),
+    Case("s4d_inv", lambda: S4D(DIM, 6, init="inv", block_size=8), s4d_naive, leak=1e-12),
+    Case("s4d_legs", lambda: S4D(DIM, 6, init="legs", block_size=1), s4d_naive, leak=1e-12),
+    Case("s4d_real", lambda: S4D(DIM, 2, init="real", block_size=5), s4d_naive, leak=1e-12),
 ]  # fmt: skip
 STREAMABLE = [case for case in CASES if case.make().streamable]
 CAUSAL = [case for case in CASES if case.make().causal]
