@@ -27,8 +27,8 @@ from foretell.blocks.protocol import (
     state_to,
 )
 from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN, recurrent_naive
-from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.s4d import S4D, s4d_naive
+from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.softmax import softmax_scan, softmax_scan_tree
 from foretell.blocks.stack import Stack
 
