@@ -1,0 +1,158 @@
+"""N-gram heads against all pairs, and the protocol with ids."""
+
+import pytest
+import torch
+
+from foretell.blocks.ngram import NgramHead, Quantiser, ngram_means_naive
+from foretell.blocks.protocol import cat_states, index_state, state_numel
+
+DIM = 3
+
+
+def data(batch=2, time=17, num_ids=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    h = torch.randn(batch, time, DIM, generator=generator, dtype=torch.float64)
+    return h, torch.randint(num_ids, (batch, time), generator=generator)
+
+
+def head(n=1, num_ids=2):
+    torch.manual_seed(0)
+    return NgramHead(DIM, num_ids, n=n).double()
+
+
+def means(block, y, h):
+    """N_i, from y = W_0 N + W_1 h."""
+    left = y - block.of_token(h) - block.of_ngram.bias
+    return left @ torch.linalg.inv(block.of_ngram.weight).T
+
+
+def steps(block, h, ids, state):
+    outputs = []
+    for t in range(h.shape[1]):
+        y, state = block.step(h[:, t], state, ids=ids[:, t])
+        outputs.append(y)
+    return torch.stack(outputs, 1), state
+
+
+def same(a, b):
+    for one, other in zip(a, b, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+def test_by_hand():
+    """ids 0 1 0 1 0, n = 1: at step 2 (id 0) what followed the first 0, h_1; at 4 also h_3."""
+    h = torch.arange(15.0, dtype=torch.float64).view(1, 5, 3)
+    found = ngram_means_naive(h, torch.tensor([[0, 1, 0, 1, 0]]), 1)
+    zero = torch.zeros(3, dtype=torch.float64)
+    expected = [zero, zero, h[0, 1], h[0, 2], (h[0, 1] + h[0, 3]) / 2]
+    same(found[0].unbind(0), expected)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("num_ids", [1, 2, 5])
+@pytest.mark.parametrize("time", [1, 2, 17, 65])
+def test_all_forms_agree_with_their_gradients(n, num_ids, time):
+    block, (h, ids) = head(n, num_ids), data(3, time, num_ids)
+    grads = []
+    for form in ("all at once", "steps", "pairs"):
+        given = h.clone().requires_grad_()
+        if form == "all at once":
+            y, end = block(given, ids=ids)
+            final = end
+        elif form == "steps":
+            y, end = steps(block, given, ids, block.init_state(3))
+            same(end, final)
+        else:
+            found = ngram_means_naive(given, ids, n)
+            y = block.of_ngram(found) + block.of_token(given)
+        grads.append([y, *torch.autograd.grad(y.square().sum(), [given, *block.parameters()])])
+    same(grads[0], grads[1])
+    same(grads[0], grads[2])
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_sequence_may_be_cut_anywhere(n):
+    block, (h, ids) = head(n), data()
+    y, end = block(h, ids=ids)
+    for cut in range(18):
+        first, state = block(h[:, :cut], ids=ids[:, :cut])
+        second, last = block(h[:, cut:], state, ids=ids[:, cut:])
+        same((torch.cat([first, second], 1), *last), (y, *end))
+    assert state_numel(end) == state_numel(block.init_state(2))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("lengths", [[17, 5, 0], [2, 17, 16]])
+@pytest.mark.parametrize("resets", [[[], [], []], [[0, 3], [4, 5], [16]], [[1], [], [0]]])
+def test_lengths_and_resets_are_separate_runs(n, lengths, resets):
+    block, (h, ids) = head(n), data(3)
+    _, state = block(*data(3, 6, seed=4)[:1], ids=data(3, 6, seed=4)[1])
+    reset = torch.zeros(3, 17, dtype=torch.bool)
+    for row, places in enumerate(resets):
+        reset[row, places] = True
+    dirty = h.clone()
+    padding = torch.arange(17) >= torch.tensor(lengths)[:, None]
+    dirty[padding] = float("nan")
+    far = ids.masked_fill(padding, 10**6)
+    y, end = block(dirty, state, ids=far, lengths=torch.tensor(lengths), reset=reset)
+    assert torch.count_nonzero(y[padding]) == 0
+    own_y, own_end = [], []
+    for row, places in enumerate(resets):
+        borders = [place for place in places if place < lengths[row]]
+        given, outputs = index_state(state, torch.tensor([row])), []
+        for start, stop in zip([0, *borders], [*borders, lengths[row]], strict=True):
+            if start in borders:
+                given = block.init_state(1)
+            out, given = block(
+                h[row : row + 1, start:stop], given, ids=ids[row : row + 1, start:stop]
+            )
+            outputs.append(out)
+        own_y.append(torch.cat([*outputs, h.new_zeros(1, 17 - lengths[row], DIM)], 1))
+        own_end.append(given)
+    same((y, *end), (torch.cat(own_y), *cat_states(own_end)))
+
+
+def test_no_output_depends_on_later_inputs():
+    block, (h, ids) = head(2), data()
+    h.requires_grad_()
+    y, _ = block(h, ids=ids)
+    (grad,) = torch.autograd.grad(y[:, 9].sum(), h)
+    assert torch.count_nonzero(grad[:, 10:]) == 0
+    changed = ids.clone()
+    changed[:, 10:] = 1 - changed[:, 10:]
+    torch.testing.assert_close(block(h, ids=changed)[0][:, :10], y[:, :10])
+
+
+def test_an_empty_match_is_exactly_zero_and_finite():
+    block, h = head(), data(1, 4)[0].requires_grad_()
+    y, _ = block(h, ids=torch.tensor([[0, 1, 1, 0]]))
+    torch.testing.assert_close(means(block, y, h)[0, 1], torch.zeros(3, dtype=torch.float64))
+    (grad,) = torch.autograd.grad(y.sum(), h)
+    assert torch.isfinite(grad).all()
+    with torch.autocast("cpu", torch.bfloat16):
+        low, state = NgramHead(DIM, 2).bfloat16()(h.bfloat16(), ids=torch.tensor([[0, 1, 1, 0]]))
+    assert low.dtype == torch.bfloat16 and state.sums.dtype == torch.float32
+
+
+def test_wrong_ids_and_sizes_are_named():
+    with pytest.raises(ValueError, match=r"300 ids make 300\^2 n-grams, more than 65536"):
+        NgramHead(DIM, 300, n=2)
+    with pytest.raises(ValueError, match="n and num_ids must be at least 1, got 0 and 2"):
+        NgramHead(DIM, 2, n=0)
+    h, ids = data()
+    with pytest.raises(ValueError, match=r"ids must lie in 0..1, got 0..2"):
+        head()(h, ids=ids + (torch.arange(17) == 3).long() * (2 - ids))
+
+
+def test_quantiser_knows_its_context_alone():
+    context = torch.linspace(0, 1, 101, dtype=torch.float64)
+    quantiser = Quantiser(4)
+    with pytest.raises(ValueError, match="call fit"):
+        quantiser(context)
+    ids = quantiser.fit(context)(torch.tensor([-9.0, 0.1, 0.3, 0.6, 0.9, 9.0]))
+    assert ids.tolist() == [0, 0, 1, 2, 3, 3]
+    other = Quantiser(4)
+    other.load_state_dict(quantiser.state_dict())
+    assert torch.equal(other.edges, quantiser.edges)
+    with pytest.raises(ValueError, match="finite values"):
+        quantiser.fit(torch.tensor([0.0, float("nan")]))
