@@ -1,7 +1,7 @@
 """N-gram heads: what followed the last n tokens wherever they stood before (2401.12973).
 
-With ids of the tokens, J_i = {j < i: ids[j-n..j-1] = ids[i-n+1..i]}, N_i the mean of h_j over J_i and
-exactly 0 where J_i is empty, y_i = W_0 N_i + W_1 h_i. Gradient flows into h, not into ids.
+With ids of the tokens, J_i = {j < i: ids[j-n..j-1] = ids[i-n+1..i]}, N_i the mean of h_j over J_i
+and exactly 0 where J_i is empty, y_i = W_0 N_i + W_1 h_i. Gradient flows into h, not into ids.
 
 The loop looks up, then inserts: N_i is read under the n-gram that ends at i, and h_i is written
 under the one that ends at i-1. All steps at once: readings and writings are sorted by n-gram and
@@ -97,9 +97,8 @@ class NgramHead(SequenceMixer):
         recent = torch.cat([recent[:, 1:], ids.to(recent)[:, None]], dim=1)
         read = self._code(recent)
         rows = torch.arange(len(ids), device=sums.device)
-        found = (
-            sums[rows, read.clamp(min=0)] / counts[rows, read.clamp(min=0)].clamp(min=1)[:, None]
-        )
+        at = (rows, read.clamp(min=0))
+        found = sums[at] / counts[at].clamp(min=1)[:, None]
         found = torch.where((read >= 0)[:, None], found, torch.zeros_like(found))
         known = write >= 0
         value = torch.where(known[:, None], x_t.to(sums), torch.zeros_like(found))
@@ -146,7 +145,8 @@ class NgramHead(SequenceMixer):
 
     def _answer(self, found: Tensor, x: Tensor) -> Tensor:
         dtype = self.of_ngram.weight.dtype
-        return (self.of_ngram(found.to(dtype)) + self.of_token(x.to(dtype))).to(x.dtype)
+        y: Tensor = self.of_ngram(found.to(dtype)) + self.of_token(x.to(dtype))
+        return y.to(x.dtype)
 
     def _check_ids(self, ids: Tensor) -> None:
         if ids.numel() and bool(((ids < 0) | (ids >= self.num_ids)).any()):

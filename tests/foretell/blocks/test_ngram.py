@@ -103,9 +103,8 @@ def test_lengths_and_resets_are_separate_runs(n, lengths, resets):
         for start, stop in zip([0, *borders], [*borders, lengths[row]], strict=True):
             if start in borders:
                 given = block.init_state(1)
-            out, given = block(
-                h[row : row + 1, start:stop], given, ids=ids[row : row + 1, start:stop]
-            )
+            piece = (slice(row, row + 1), slice(start, stop))
+            out, given = block(h[piece], given, ids=ids[piece])
             outputs.append(out)
         own_y.append(torch.cat([*outputs, h.new_zeros(1, 17 - lengths[row], DIM)], 1))
         own_end.append(given)
