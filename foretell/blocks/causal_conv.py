@@ -43,12 +43,13 @@ def causal_conv(
     last = joined[row, kept]
     if segment is None:
         for tap in range(width):
-            y = y + weight[:, tap] * joined[:, tap : tap + time]
+            y = torch.addcmul(y, joined[:, tap : tap + time], weight[:, tap])
         return y, last.transpose(1, 2)
     segments = functional.pad(segment, (width - 1, 0))
     for tap in range(width):
-        other = segments[:, tap : tap + time].ne(segment)
-        y = y + weight[:, tap] * joined[:, tap : tap + time].masked_fill(other[..., None], 0)
+        other = segments[:, tap : tap + time].ne(segment)[..., None]
+        seen = joined[:, tap : tap + time].masked_fill(other, 0)
+        y = torch.addcmul(y, seen, weight[:, tap])
     of_last = segments[row, kept]
     last = last.masked_fill(of_last.ne(of_last[:, -1:])[..., None], 0)
     return y, last.transpose(1, 2)

@@ -233,6 +233,21 @@ def test_window_forms_agree_after_ten_thousand_steps():
     window_agrees(10_000, 64)
 
 
+@pytest.mark.parametrize("window", [1, 2, 30])
+def test_windows_of_one_step_and_longer_than_the_sequence(window):
+    block, x = build(window=window, conv_width=1), inputs(2, 12)
+    y, end = block(x)
+    expected, last = mamba2_naive(block, x, block.init_state(2))
+    by_step, states = loop(block, x, block.init_state(2))
+    close(y, expected)
+    close(by_step, expected)
+    for a, b, c in zip(end.recent, last.recent, states[-1].recent, strict=True):
+        close(a, b)
+        close(a, c)
+    if window == 30:
+        close(y, build(conv_width=1)(x)[0])
+
+
 def test_the_window_carries_gradient():
     """The inputs in the ring are part of the state: pieces give the gradient of the whole."""
     block, x = build(window=6, num_groups=2), inputs(2, 15).requires_grad_()
@@ -258,6 +273,20 @@ def test_nothing_older_than_the_window_counts():
     (grad,) = torch.autograd.grad(y[:, 19].sum(), x)
     # Five inputs, the oldest of which saw three more through the convolution.
     assert grad[:, :12].abs().max() < 1e-15 and grad[:, 12].abs().max() > 1e-9
+
+
+@pytest.mark.parametrize("shift", [-200.0, 0.0, 60.0])
+@pytest.mark.parametrize("options", [{}, {"window": 9}, {"max_state_norm": 0.1, "norm_every": 8},
+                                     {"per_channel": True}])  # fmt: skip
+def test_no_decay_and_full_decay_stay_finite(shift, options):
+    """dt = 0: a = 1 at every step; dt = 60: log a <= -60."""
+    block, x = build(torch.float32, **options), inputs(2, 65, torch.float32).requires_grad_()
+    with torch.no_grad():
+        block.dt_bias.add_(shift)
+    y, end = block(x)
+    loss = y.sum() + end.ssm.square().sum()
+    grads = torch.autograd.grad(loss, [x, *block.parameters()])
+    assert all(torch.isfinite(t).all() for t in (y, end.ssm, *grads))
 
 
 def test_per_channel_with_equal_rates_is_the_scan_per_head():
