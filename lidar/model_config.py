@@ -59,8 +59,9 @@ class VolumeConfig:
 class RecConfig:
     """Recurrent embedding: one latent step per horizon (TREND §3.2, eq. 4-5)."""
 
-    cell: Literal["conv", "conv_gru"] = "conv"
-    """conv = the paper's shared f_3D; conv_gru = a gated alternative."""
+    cell: Literal["conv", "conv_gru", "mamba2", "aaren"] = "conv"
+    """conv = the paper's shared f_3D; conv_gru = a gated alternative; mamba2, aaren = that sequence
+    block on every cell, after a convolution that moves content between cells."""
     action: Literal["true", "zero", "shuffled"] = "true"
     """What the recurrence is told of the ego motion: the truth, nothing, or another window's."""
     action_enc: Literal["split16", "none"] = "split16"

@@ -3,6 +3,7 @@
 "TREND: Unsupervised 3D Representation Learning via Temporal Forecasting" (arXiv 2412.03054).
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from foretell.blocks.aaren import Aaren
 from foretell.blocks.batch_norm import is_joint, num_processes
+from foretell.blocks.cellwise import CellwiseMixer
 from foretell.blocks.conv_gated import ConvGRU
 from foretell.blocks.conv_recurrent import ConvRecurrence
+from foretell.blocks.mamba2 import Mamba2
 from foretell.blocks.protocol import detach_state
 from foretell.model_folder import load_config, load_weights, save
 from lidar.action_encoder import ActionEncoder
@@ -27,6 +31,11 @@ from lidar.objectives.range_rendering import RangeRendering
 from lidar.objectives.targets import RayTargets, RenderedRays
 from lidar.rendering.lattice import Lattice
 from lidar.sparse.tensor import SparseTensor
+
+MAMBA_HEAD_DIM, MAMBA_STATE_DIM = 16, 16
+"""Sizes of `rec.cell` mamba2; a state of 16 numbers for each channel of every cell."""
+AAREN_HEADS = 4
+"""Heads of `rec.cell` aaren."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +235,7 @@ class Trend(nn.Module):
 
 def build_recurrence(
     config: RecConfig, channels: int, *, num_steps: int
-) -> ConvRecurrence | ConvGRU:
+) -> ConvRecurrence | ConvGRU | CellwiseMixer:
     """The recurrence that a configuration names; `num_steps` are trained."""
     match config.cell:
         case "conv":
@@ -240,6 +249,13 @@ def build_recurrence(
             )
         case "conv_gru":
             return ConvGRU(channels, config.f_act[-1])
+        case "mamba2":
+            width = math.gcd(channels, MAMBA_HEAD_DIM)
+            mixer = Mamba2(channels, MAMBA_STATE_DIM, expand=1, head_dim=width)
+            return CellwiseMixer(mixer, config.f_act[-1])
+        case "aaren":
+            heads = math.gcd(channels, AAREN_HEADS)
+            return CellwiseMixer(Aaren(channels, heads), config.f_act[-1])
 
 
 def needs_gap_time(config: TrendConfig) -> bool:

@@ -298,7 +298,22 @@ def test_render_is_deterministic_and_independent_of_chunk():
     assert ((whole.intensity >= 0) & (whole.intensity <= 1)).all()
 
 
-@pytest.mark.parametrize("cell", ["conv", "conv_gru"])
+CELLS = ["conv", "conv_gru", "mamba2", "aaren"]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_starts_from_the_volume_and_lets_gradient_cross_its_steps(cell):
+    batch, network = make_batch(), model(rec=RecConfig(cell=cell))
+    volume = network.encode(batch.points, batch.point_batch, 2).detach().requires_grad_()
+    volumes = network.roll_out(volume, batch.action, batch.t_s.diff(dim=1))
+    assert volumes[0] is volume and [v.shape for v in volumes] == [volume.shape] * 3
+    (grad,) = torch.autograd.grad(volumes[2].square().sum(), volume)
+    assert torch.isfinite(grad).all() and grad.abs().sum() > 0
+    turned = network.roll_out(volume, batch.action.neg(), batch.t_s.diff(dim=1))
+    assert not torch.equal(turned[1], volumes[1])
+
+
+@pytest.mark.parametrize("cell", CELLS)
 def test_losses_fall(cell):
     network, batch = model(rec=RecConfig(cell=cell)), make_batch()
     optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
