@@ -1,1 +1,109 @@
-"""Sequence blocks of all heads: state in, state out."""
+"""Sequence blocks of all heads: state in, state out.
+
+Every block is a `SequenceMixer`: `forward(x, state) -> (y, state)` in training and `step` in
+streaming agree, rows may be ragged (`lengths`) and packed (`reset`). Names are imported when used.
+
+Example:
+    >>> import torch
+    >>> from foretell.blocks import LSTM
+    >>> block = LSTM(3, 8)
+    >>> y, state = block(torch.randn(2, 10, 3), lengths=torch.tensor([10, 4]))
+    >>> y_next, state = block.step(torch.randn(2, 3), state)
+    >>> y.shape, y_next.shape
+    (torch.Size([2, 10, 8]), torch.Size([2, 8]))
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foretell.blocks.aaren import Aaren, AarenBlock
+    from foretell.blocks.build import build_mixer
+    from foretell.blocks.cellwise import CellwiseMixer
+    from foretell.blocks.config import MixerConfig
+    from foretell.blocks.conv_gated import ConvGRU, ConvLSTM
+    from foretell.blocks.conv_recurrent import ConvRecurrence
+    from foretell.blocks.lssl import LSSL
+    from foretell.blocks.mamba2 import Mamba2
+    from foretell.blocks.mamba2_weights import load_mamba2_weights
+    from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
+    from foretell.blocks.ngram import NgramHead, Quantiser
+    from foretell.blocks.prefix_attention import PrefixLinearAttention
+    from foretell.blocks.protocol import SequenceMixer, detach_state, index_state
+    from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
+    from foretell.blocks.s4d import S4D
+    from foretell.blocks.segments import reset_from_cu_seqlens
+    from foretell.blocks.stack import LRCN, Stack, TimeDistributed
+
+_HOME = {
+    "Aaren": "aaren",
+    "AarenBlock": "aaren",
+    "CellwiseMixer": "cellwise",
+    "ConvGRU": "conv_gated",
+    "ConvLSTM": "conv_gated",
+    "ConvRecurrence": "conv_recurrent",
+    "GRU": "recurrent",
+    "LRCN": "stack",
+    "LSSL": "lssl",
+    "LSTM": "recurrent",
+    "Mamba2": "mamba2",
+    "MatrixGRU": "matrix_cells",
+    "MatrixLSTM": "matrix_cells",
+    "MixerConfig": "config",
+    "NgramHead": "ngram",
+    "PrefixLinearAttention": "prefix_attention",
+    "Quantiser": "ngram",
+    "RNN": "recurrent",
+    "ReluRNN": "recurrent",
+    "S4D": "s4d",
+    "SequenceMixer": "protocol",
+    "Stack": "stack",
+    "TimeDistributed": "stack",
+    "build_mixer": "build",
+    "detach_state": "protocol",
+    "index_state": "protocol",
+    "load_mamba2_weights": "mamba2_weights",
+    "reset_from_cu_seqlens": "segments",
+}
+
+__all__ = [
+    "GRU",
+    "LRCN",
+    "LSSL",
+    "LSTM",
+    "RNN",
+    "S4D",
+    "Aaren",
+    "AarenBlock",
+    "CellwiseMixer",
+    "ConvGRU",
+    "ConvLSTM",
+    "ConvRecurrence",
+    "Mamba2",
+    "MatrixGRU",
+    "MatrixLSTM",
+    "MixerConfig",
+    "NgramHead",
+    "PrefixLinearAttention",
+    "Quantiser",
+    "ReluRNN",
+    "SequenceMixer",
+    "Stack",
+    "TimeDistributed",
+    "build_mixer",
+    "detach_state",
+    "index_state",
+    "load_mamba2_weights",
+    "reset_from_cu_seqlens",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'foretell.blocks' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"foretell.blocks.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
