@@ -1,0 +1,109 @@
+"""Titans' memory token by token with autograd inside: the oracle of `titans_memory`, `titans`."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from foretell.blocks.protocol import where_rows
+from foretell.blocks.titans import NORM_EPS, TitansMemory, TitansState
+from foretell.blocks.titans_memory import Layers, MemoryCarry
+
+
+def titans_memory_naive(
+    q: Float[Tensor, "batch time dim"],
+    k: Float[Tensor, "batch time dim"],
+    v: Float[Tensor, "batch time dim"],
+    gates: Float[Tensor, "batch time 3"],
+    carry: MemoryCarry,
+    *,
+    chunk_size: int,
+) -> tuple[Float[Tensor, "batch time dim"], MemoryCarry]:
+    """2501.00663, eqs 10-15, one token after the other; the inner gradient by autograd.
+
+    Args:
+        q: Where to read.
+        k: Where to write.
+        v: What to write.
+        gates: Logits of alpha, eta and theta.
+        carry: Where the rows stand.
+        chunk_size: b; the gradient is taken at M before the first token of its chunk of b.
+
+    Returns:
+        y of every token, and where the rows stand then.
+    """
+    M, S, begin, t = carry
+    out = []
+    for q_t, k_t, v_t, gates_t in zip(q.unbind(1), k.unbind(1), v.unbind(1), gates.unbind(1),
+                                      strict=True):  # fmt: skip
+        begin = where_rows(t % chunk_size == 0, M, begin)
+        alpha, eta, theta = torch.sigmoid(gates_t)[:, :, None, None].unbind(1)
+        gradient = _gradient(begin, k_t, v_t)
+        S = tuple(eta * s - theta * g for s, g in zip(S, gradient, strict=True))
+        M = tuple((1 - alpha) * m + s for m, s in zip(M, S, strict=True))
+        out.append(_memory(M, q_t))
+        t = t + 1
+    return torch.stack(out, 1), MemoryCarry(M, S, where_rows(t % chunk_size == 0, M, begin), t)
+
+
+def titans_naive(
+    block: TitansMemory, x: Float[Tensor, "batch time input_dim"], state: TitansState
+) -> tuple[Float[Tensor, "batch time output_dim"], TitansState]:
+    """Loop oracle of `TitansMemory`: at least one step."""
+    shapes = [weight.shape for weight in block.start]
+
+    def layers(flat: Tensor) -> Layers:
+        parts, place = [], 0
+        for rows, columns in shapes:
+            block_of = flat[:, place : place + rows * columns]
+            parts.append(block_of.reshape(-1, rows, columns))
+            place += rows * columns
+        return tuple(parts)
+
+    taps, width = list(state.conv.unbind(-1)), block.memory_dim
+    tokens = []
+    for x_t in x.unbind(1):
+        u = block.project.weight @ x_t[..., None]
+        taps.append(u[..., 0])
+        mixed = taps[-1]
+        if block.conv_weight is not None and block.conv_bias is not None:
+            mixed = block.conv_bias.expand_as(mixed)
+            for weight, tap in zip(block.conv_weight.T, taps, strict=True):
+                mixed = mixed + weight * tap
+        taps = taps[1:]
+        mixed = mixed * torch.sigmoid(mixed) if block.silu else mixed
+        q, k, v = mixed[:, :width], mixed[:, width : 2 * width], mixed[:, 2 * width :]
+        if block.normalise:
+            q, k = (z / z.square().sum(1, keepdim=True).sqrt().clamp(min=NORM_EPS) for z in (q, k))
+        tokens.append((q, k, v, block.gates(x_t)))
+    M = layers(state.weights)
+    start = M if block.chunk_size == 1 else layers(state.chunk_start)
+    carry = MemoryCarry(M, layers(state.momentum), start, state.position)
+    q, k, v, gates = (torch.stack(part, 1) for part in zip(*tokens, strict=True))
+    y, carry = titans_memory_naive(q, k, v, gates, carry, chunk_size=block.chunk_size)
+    y = y if block.output is None else y @ block.output.weight.T
+    weights, momentum, begin = (
+        torch.cat([part.flatten(1) for part in held], 1) for held in carry[:3]
+    )
+    begin = weights[:, :0] if block.chunk_size == 1 else begin
+    conv = torch.stack(taps, -1) if taps else state.conv
+    return y, TitansState(weights, momentum, begin, carry.position, conv)
+
+
+def _memory(weights: Layers, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:
+    """M(z)."""
+    for place, weight in enumerate(weights):
+        z = functional.silu(z) if place else z
+        z = torch.einsum("boi,bi->bo", weight, z)
+    return z
+
+
+def _gradient(
+    weights: Layers, k: Float[Tensor, "batch dim"], v: Float[Tensor, "batch dim"]
+) -> Layers:
+    """Gradient of ||M(k) - v||^2, itself differentiable where gradients are wanted."""
+    wanted = torch.is_grad_enabled()
+    with torch.enable_grad():
+        free = tuple(w if w.requires_grad else w.detach().requires_grad_() for w in weights)
+        loss = (_memory(free, k) - v).square().sum()
+        return torch.autograd.grad(loss, free, create_graph=wanted)
