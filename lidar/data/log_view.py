@@ -131,13 +131,13 @@ class LogView:
             UserError: The file is missing or damaged.
         """
         self._check(i)
-        points, ring = self._read(i)
+        raw, width = self._read(i), len(self.point_columns)
         return Sweep(
-            points=points,
+            points=raw[:, :width],
             columns=self.point_columns,
             timestamp_ns=int(self.timestamps_ns[i]),
             global_SE3_lidar=self.global_SE3_lidar[i],
-            ring=None if ring is None else ring.astype(np.int16),
+            ring=raw[:, width].astype(np.int16) if raw.shape[1] > width else None,
             frame=self.frame,
         )
 
@@ -243,7 +243,7 @@ class LogView:
                 f"cannot read the point classes {path}: {error.strerror}; unpack the lidarseg "
                 "archive under the same root"
             ) from None
-        num_points = len(self._read(i)[0])
+        num_points = len(self._read(i))
         if len(classes) != num_points:
             raise UserError(
                 f"the point classes {path} are {len(classes)} for {num_points} points of the "
@@ -263,24 +263,18 @@ class LogView:
         i: int,
         keep: Callable[[Float32[ndarray, "points 3"]], Bool[ndarray, " points"]] | None,
     ) -> "_Seen":
-        points, _ = self._read(i)
+        points = self._read(i)
         near = (np.abs(points[:, 0]) < NEAR_EGO_M) & (np.abs(points[:, 1]) < NEAR_EGO_M)
         rows = np.flatnonzero(~near if keep is None else ~near & keep(points[:, :3]))
         return _Seen(points, rows)
 
-    def _read(
-        self, i: int
-    ) -> tuple[Float32[ndarray, "points columns"], Float32[ndarray, " points"] | None]:
+    def _read(self, i: int) -> Float32[ndarray, "points columns_and_ring"]:
         path = self.root / self.arrays["file"][self.first + i].decode()
-        points, ring = read_sweep_file(self.kind, path, self.point_columns)
-        return self._rotated(points), ring
-
-    def _rotated(self, points: Float32[ndarray, "points columns"]) -> Any:
-        if not self._turned:
-            return points
-        rotated = points.copy()
-        rotated[:, :3] = points[:, :3] @ self.points_R_delivered.T.astype(np.float32)
-        return rotated
+        raw = read_sweep_file(self.kind, path, self.point_columns)
+        if self._turned:
+            raw = raw.copy()
+            raw[:, :3] = raw[:, :3] @ self.points_R_delivered.T.astype(np.float32)
+        return raw
 
     def _column(self, name: str) -> Any:
         return np.asarray(self.arrays[name])[self.first : self.last]
@@ -299,13 +293,17 @@ def _move(
 ) -> None:
     """Write a sweep's returns in the reference frame, and their dt.
 
-    float32 is enough once the relative pose is formed. One product turns x y z, keeps the other
-    columns and makes room for dt; in this order no pass copies strided rows.
+    float32 is enough once the relative pose is formed. A column of ones, in the place of the ring
+    if there is one, lets a single product turn and shift x y z, keep the other columns and add dt.
     """
-    num_columns = seen.points.shape[1]
-    matrix = np.eye(num_columns, num_columns + 1, dtype=np.float32)
+    width = out.shape[1] - 1
+    wide = seen.points
+    if wide.shape[1] == width or not wide.flags.writeable:
+        wide = np.empty((len(seen.points), width + 1), np.float32)
+        wide[:, :width] = seen.points[:, :width]
+    wide[:, width] = 1
+    matrix = np.eye(width + 1, dtype=np.float32)
     matrix[:3, :3] = ref_SE3_source[:3, :3].T
-    np.take(seen.points @ matrix, seen.rows, axis=0, out=out, mode="clip")
-    for axis in range(3):
-        out[:, axis] += np.float32(ref_SE3_source[axis, 3])
-    out[:, -1] = dt_s
+    matrix[width, :3] = ref_SE3_source[:3, 3]
+    matrix[width, width] = dt_s
+    np.take(wide @ matrix, seen.rows, axis=0, out=out, mode="clip")

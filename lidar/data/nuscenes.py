@@ -144,10 +144,9 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
     )
 
 
-def read_points(path: Path) -> tuple[Float32[ndarray, "points 4"], Float32[ndarray, " points"]]:
-    """One sweep: x y z in metres and intensity 0-255, and the ring of each point."""
-    raw = read_binary(path, 5)
-    return raw[:, :4], raw[:, 4]
+def read_points(path: Path) -> Float32[ndarray, "points 5"]:
+    """One sweep: x y z in metres, intensity 0-255, and the ring of each point."""
+    return read_binary(path, 5)
 
 
 def _class_files(folder: Path) -> dict[str, str]:

@@ -41,15 +41,15 @@ def fingerprint_files(config: DataConfig) -> tuple[list[Path], list[Path]]:
 
 def read_sweep_file(
     kind: str, path: Path, columns: tuple[str, ...]
-) -> tuple[Float32[ndarray, "points columns"], Float32[ndarray, " points"] | None]:
-    """Points of one sweep file in the delivered axes, and rings where the file has them."""
+) -> Float32[ndarray, "points columns_and_ring"]:
+    """Points of one sweep file in the delivered axes; rings in a further column if it has them."""
     match kind:
         case "nuscenes":
             return nuscenes.read_points(path)
         case "kitti":
-            return kitti.read_points(path), None
+            return kitti.read_points(path)
         case _:
-            return folder.read_points(path, len(columns)), None
+            return folder.read_points(path, len(columns))
 
 
 def _check_root(config: DataConfig) -> None:

@@ -59,7 +59,8 @@ def real_root(tmp_path, nuscenes_writer, real_info, real_sweep):
 
 
 def test_golden_sweep(real_sweep, test_data):
-    points, ring = read_points(real_sweep)
+    raw = read_points(real_sweep)
+    points, ring = raw[:, :4], raw[:, 4]
     assert points.shape == (34688, 4) and ring.min() == 0 and ring.max() == 31
     assert points[:, 3].max() <= 255
     near = np.linalg.norm(points[:, :3], axis=1) < 1
@@ -67,7 +68,7 @@ def test_golden_sweep(real_sweep, test_data):
     elevation = np.degrees(np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1])))
     assert np.median(elevation[(ring == 0) & ~near]) == pytest.approx(-30.6, abs=0.5)
     truncated = next((test_data / "lidar" / "nuscenes" / "truncated").glob("*.pcd.bin"))
-    assert read_points(truncated)[0].shape == (400, 4)
+    assert read_points(truncated).shape == (400, 5)
 
 
 def agreement(points, boxes):

@@ -143,7 +143,7 @@ def test_ground_of_a_real_nuscenes_sweep_lies_at_the_sensor_height(test_data):
     folder = test_data / "lidar" / "nuscenes"
     path = next((folder / "samples" / "LIDAR_TOP").glob("*.pcd.bin"))
     info = json.loads((folder / "mmdet3d_info_ca9a282c.json").read_text())["data_list"][0]
-    xyz = read_points(path)[0][:, :3]
+    xyz = read_points(path)[:, :3]
     up = np.array(info["lidar_points"]["lidar2ego"])[2, :3]
     height = height_above_ground(xyz, up, NUSCENES, RaysConfig())
     near = (np.abs(xyz[:, 0]) < 4) & (np.abs(xyz[:, 1]) > 3) & (np.abs(xyz[:, 1]) < 20)
