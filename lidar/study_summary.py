@@ -100,10 +100,10 @@ def judged_horizons(metrics: Sequence[str]) -> list[str]:
 
 
 def spread(values: list[float]) -> str:
-    """`mean ± standard deviation`, the mean alone of one value."""
+    """`mean ± standard deviation`, the mean alone of one value or of equal ones (baselines)."""
     if not values:
         return ""
-    if len(values) == 1:
+    if min(values) == max(values):
         return f"{values[0]:.3f}"
     return f"{statistics.mean(values):.3f} ± {statistics.stdev(values):.3f}"
 

@@ -92,7 +92,7 @@ def test_summary_gives_spread_and_verdicts():
 
 
 def test_spread_of_few_values():
-    assert (spread([]), spread([1.0])) == ("", "1.000")
+    assert (spread([]), spread([1.0]), spread([2.0, 2.0])) == ("", "1.000", "2.000")
 
 
 @pytest.mark.slow
