@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from foretell.blocks.scan.chunks import (
     attend,
+    bound_decay,
     check_sizes,
     log_mask,
     pairwise_sums,
@@ -124,6 +125,7 @@ def ssd(
         return y, window_state(carry)
     if time == 0:
         return x.clone(), h0
+    log_a = bound_decay(log_a)
     size = min(chunk_size, time)
     block = max(1, block_size // size) * size
     if segment is None:

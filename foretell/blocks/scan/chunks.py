@@ -6,6 +6,8 @@ exp(-c_j) alone overflow float32 after a few dozen steps of strong decay, and a 
 gives inf * 0 in the backward pass.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -30,6 +32,15 @@ def check_sizes(heads: int, groups: int, chunk_size: int, block_size: int) -> No
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     if block_size < 1:
         raise ValueError(f"block_size must be at least 1, got {block_size}")
+
+
+def bound_decay(log_a: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """log_a where exp(log_a) is not 0 in its dtype, and the largest value with exp 0 elsewhere.
+
+    A huge negative term would cost the small ones beside it their digits in a cumulative sum.
+    """
+    tiny = torch.finfo(log_a.dtype).tiny * torch.finfo(log_a.dtype).eps  # the smallest subnormal
+    return log_a.clamp(min=math.log(tiny) - 1)
 
 
 def log_mask(keep: Bool[Tensor, "*shape"], like: Tensor) -> Float[Tensor, "*shape"]:

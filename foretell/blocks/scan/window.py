@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from foretell.blocks.scan.chunks import (
     attend,
+    bound_decay,
     check_sizes,
     log_mask,
     pairwise_sums,
@@ -106,7 +107,7 @@ def windowed_ssd(
         return x.clone(), carry
     if segment is None:
         segment = torch.zeros(x.shape[:2], dtype=torch.int64, device=x.device)
-    log_a = log_a.masked_fill(segment_starts(segment)[..., None], 0)
+    log_a = bound_decay(log_a).masked_fill(segment_starts(segment)[..., None], 0)
 
     reach = (window // chunk_size + 1) * chunk_size  # steps before a chunk that it may see
     block = -(-max(block_size, window) // chunk_size) * chunk_size

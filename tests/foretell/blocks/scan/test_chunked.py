@@ -169,6 +169,19 @@ def test_decay_then_memory(run_scan):
         assert (value - reference).abs().max() <= 1e-4 * max(1.0, float(reference.abs().max()))
 
 
+@pytest.mark.parametrize("huge", [-100.0, -1e3, -1e5, -3e38])
+@pytest.mark.parametrize("window", [None, 20])
+def test_a_huge_decay_costs_its_neighbours_no_digits(huge, window, run_scan):
+    inputs = ssd_inputs(2, 65, dtype=torch.float32)
+    inputs["log_a"] = -0.1 * torch.ones_like(inputs["log_a"])
+    inputs["log_a"][:, ::7] = huge
+    values, _ = run_scan(partial(ssd, window=window), inputs)
+    loop = partial(naive.ssd, window=window)
+    expected, _ = run_scan(loop, {k: v.double() for k, v in inputs.items()})
+    for value, reference in zip(values, expected, strict=True):
+        assert (value - reference).abs().max() <= 2e-5 * max(1.0, float(reference.abs().max()))
+
+
 def test_output_is_causal():
     inputs = ssd_inputs(1, 20)
     x = inputs["x"].requires_grad_()
