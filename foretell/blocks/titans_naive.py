@@ -1,4 +1,4 @@
-"""Titans' memory token by token with autograd inside: the oracle of `titans_memory`, `titans`."""
+"""Titans token by token with autograd inside: the oracles of the memory and of its blocks."""
 
 import torch
 from jaxtyping import Float
@@ -7,7 +7,10 @@ from torch.nn import functional
 
 from foretell.blocks.protocol import where_rows
 from foretell.blocks.titans import NORM_EPS, TitansMemory, TitansState
+from foretell.blocks.titans_blocks import NORM_EPS as GATE_NORM_EPS
+from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer, MemoryAttentionState
 from foretell.blocks.titans_memory import Layers, MemoryCarry
+from foretell.blocks.window_attention import window_attention_naive
 
 
 def titans_memory_naive(
@@ -88,6 +91,30 @@ def titans_naive(
     begin = weights[:, :0] if block.chunk_size == 1 else begin
     conv = torch.stack(taps, -1) if taps else state.conv
     return y, TitansState(weights, momentum, begin, carry.position, conv)
+
+
+def memory_as_gate_naive(
+    block: MemoryAsGate,
+    x: Float[Tensor, "batch time input_dim"],
+    state: MemoryAttentionState,
+) -> tuple[Float[Tensor, "batch time output_dim"], MemoryAttentionState]:
+    """Loop oracle of `MemoryAsGate` after P; all rows at the same position."""
+    y, attention = window_attention_naive(block.attention, x, state.attention)
+    told, memory = titans_naive(block.memory, x, state.memory)
+    normed = [z / (z.square().mean(-1, keepdim=True) + GATE_NORM_EPS).sqrt() for z in (y, told)]
+    gate = torch.sigmoid(normed[1] * block.memory_scale)
+    return normed[0] * block.attention_scale * gate, MemoryAttentionState(memory, attention)
+
+
+def memory_as_layer_naive(
+    block: MemoryAsLayer,
+    x: Float[Tensor, "batch time input_dim"],
+    state: MemoryAttentionState,
+) -> tuple[Float[Tensor, "batch time output_dim"], MemoryAttentionState]:
+    """Loop oracle of `MemoryAsLayer` after P; all rows at the same position."""
+    told, memory = titans_naive(block.memory, x, state.memory)
+    y, attention = window_attention_naive(block.attention, told, state.attention)
+    return y, MemoryAttentionState(memory, attention)
 
 
 def _memory(weights: Layers, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:

@@ -15,6 +15,7 @@ import sys
 import torch
 from foretell.blocks.aaren import Aaren, AarenBlock
 from foretell.blocks.prefix_attention import PrefixLinearAttention
+from foretell.blocks.titans import TitansMemory
 
 class Step(torch.nn.Module):
     def __init__(self, block):
@@ -29,6 +30,7 @@ blocks = {
     "aaren": Aaren(4, 2),
     "aaren_block": AarenBlock(4, 2),
     "prefix_attention": PrefixLinearAttention(4, 2, feature_dim=3),
+    "titans": TitansMemory(4, depth=2, hidden_dim=6, chunk_size=16),
 }
 block = blocks[sys.argv[1]].eval()
 x, other = torch.randn(3, 40, 4), torch.randn(7, 5, 4)
@@ -48,7 +50,7 @@ torch.testing.assert_close(exported(other[:, 0], state), block.step(other[:, 0],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["aaren", "aaren_block", "prefix_attention"])
+@pytest.mark.parametrize("name", ["aaren", "aaren_block", "prefix_attention", "titans"])
 def test_one_graph(name):
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(

@@ -1,0 +1,219 @@
+"""Attention over the last few steps, with learned tokens that every step sees."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.segments import run_segments
+
+
+class WindowState(NamedTuple):
+    """Keys and values of the last window - 1 steps, the oldest first."""
+
+    keys: Float[Tensor, "batch kept width"]
+    """0 where there was no step yet."""
+    values: Float[Tensor, "batch kept width"]
+    """As keys."""
+    position: Int[Tensor, " batch"]
+    """Steps so far."""
+
+
+class SlidingWindowAttention(SequenceMixer):
+    """Softmax attention of step t over steps t - window + 1 .. t and the persistent tokens.
+
+    o_t = W_o sum_j softmax(q_t . k_j / sqrt(head_dim))_j v_j per head. Steps run in blocks of
+    `window` that each see one block back: the cost is linear in time.
+
+    Args:
+        input_dim: Width of x and y.
+        num_heads: Heads, a divisor of input_dim.
+        window: Steps that a step sees, itself included.
+        num_persistent: Learned tokens before the first step that never leave the window.
+    """
+
+    def __init__(
+        self, input_dim: int, num_heads: int, *, window: int = 64, num_persistent: int = 0
+    ) -> None:
+        super().__init__()
+        if num_heads < 1 or input_dim % num_heads:
+            raise ValueError(f"num_heads must divide input_dim {input_dim}, got {num_heads}")
+        if window < 1 or num_persistent < 0:
+            raise ValueError(
+                "window must be at least 1 and num_persistent at least 0, got "
+                f"{window} and {num_persistent}"
+            )
+        self.input_dim = self.output_dim = input_dim
+        self.num_heads, self.window = num_heads, window
+        self.persistent = nn.Parameter(torch.empty(num_persistent, input_dim))
+        self.query, self.key, self.value, self.output = (
+            nn.Linear(input_dim, input_dim, bias=False) for _ in range(4)
+        )
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Matrices Glorot uniform, persistent tokens from N(0, 1)."""
+        nn.init.normal_(self.persistent)
+        for layer in (self.query, self.key, self.value, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+
+    def extra_repr(self) -> str:
+        """Sizes for `print(module)`."""
+        return (
+            f"input_dim={self.input_dim}, num_heads={self.num_heads}, window={self.window}, "
+            f"num_persistent={len(self.persistent)}"
+        )
+
+    def init_state(
+        self,
+        batch: int,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> WindowState:
+        """No step yet."""
+        place, kind = self._place(device, dtype)
+        empty = torch.zeros(batch, self.window - 1, self.input_dim, device=place, dtype=kind)
+        return WindowState(empty, empty, torch.zeros(batch, dtype=torch.int64, device=place))
+
+    def step(
+        self, x_t: Float[Tensor, "batch input_dim"], state: WindowState
+    ) -> tuple[Float[Tensor, "batch output_dim"], WindowState]:
+        """One step: softmax over the kept keys and its own."""
+        q, k, v = self._project(x_t[:, None], state)
+        with torch.autocast(x_t.device.type, enabled=False):
+            keys, values = torch.cat([state.keys, k], 1), torch.cat([state.values, v], 1)
+            ages = torch.arange(self.window - 1, -1, -1, device=x_t.device)
+            seen = ages <= state.position[:, None]
+            o = self._attend(q, keys, values, seen[:, None])
+        after = WindowState(keys[:, 1:], values[:, 1:], state.position + 1)
+        return self._leave(o, x_t)[:, 0], after
+
+    def forward(
+        self,
+        x: Float[Tensor, "batch time input_dim"],
+        state: WindowState | None = None,
+        *,
+        lengths: Int[Tensor, " batch"] | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time output_dim"], WindowState]:
+        """All steps; see `SequenceMixer.forward`. Pieces between resets run as rows."""
+        check_input(x, self.input_dim)
+        if state is None:
+            state = self.init_state(len(x), x.device)
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        if not x.shape[1]:
+            return x.new_zeros(len(x), 0, self.output_dim), state
+        x = mask_steps(x, active)
+        if reset is None:
+            y, state = self._run(x, state, lengths)
+        else:
+            fresh = self.init_state(len(x), x.device, state.keys.dtype)
+            y, state = run_segments(self._run, x, state, fresh, lengths=lengths, reset=reset)
+        return mask_steps(y, active), state
+
+    def _run(
+        self,
+        x: Float[Tensor, "batch time input_dim"],
+        state: WindowState,
+        lengths: Int[Tensor, " batch"] | None,
+    ) -> tuple[Float[Tensor, "batch time output_dim"], WindowState]:
+        """Rows without resets."""
+        batch, time, _ = x.shape
+        window, kept = self.window, self.window - 1
+        q, k, v = self._project(x, state)
+        with torch.autocast(x.device.type, enabled=False):
+            keys, values = torch.cat([state.keys, k], 1), torch.cat([state.values, v], 1)
+            more = -time % window
+            # Block b of queries sees its own steps and those of the block before.
+            queries = functional.pad(q, (0, 0, 0, more)).unflatten(1, (-1, window))
+            keys_seen, values_seen = (
+                functional.pad(part, (0, 0, 1, more)).unfold(1, 2 * window, window).mT.flatten(0, 1)
+                for part in (keys, values)
+            )
+            place = torch.arange(time + more + window, device=x.device)
+            begun = place >= window - state.position[:, None]
+            begun = begun.unfold(1, 2 * window, window)
+            age = window + torch.arange(window, device=x.device)[:, None] - place[: 2 * window]
+            seen = begun[:, :, None] & (age >= 0) & (age < window)
+            o = self._attend(queries.flatten(0, 1), keys_seen, values_seen, seen.flatten(0, 1))
+        y = self._leave(o.unflatten(0, (batch, -1)).flatten(1, 2)[:, :time], x)
+        sizes = torch.full_like(state.position, time) if lengths is None else lengths.to(x.device)
+        last = (sizes[:, None] + torch.arange(kept, device=x.device))[..., None]
+        last = last.expand(-1, -1, self.input_dim)
+        after = WindowState(keys.gather(1, last), values.gather(1, last), state.position + sizes)
+        return y, after
+
+    def _project(self, x: Tensor, state: WindowState) -> tuple[Tensor, Tensor, Tensor]:
+        """q, k and v of every step, in the type of the state."""
+        x, kind = x.to(self.query.weight.dtype), state.keys.dtype
+        return self.query(x).to(kind), self.key(x).to(kind), self.value(x).to(kind)
+
+    def _attend(
+        self,
+        q: Float[Tensor, "rows queries width"],
+        k: Float[Tensor, "rows keys width"],
+        v: Float[Tensor, "rows keys width"],
+        seen: Bool[Tensor, "rows queries keys"],
+    ) -> Float[Tensor, "rows queries width"]:
+        """Softmax over the seen keys and the persistent ones."""
+        token = self.persistent.to(q)
+        always = [
+            functional.linear(token, layer.weight.to(q)).expand(len(q), -1, -1)
+            for layer in (self.key, self.value)
+        ]
+        seen = functional.pad(seen, (len(token), 0), value=True)
+        q, k, v = (
+            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for part in (q, torch.cat([always[0], k], 1), torch.cat([always[1], v], 1))
+        )
+        scores = (q @ k.mT) * q.shape[-1] ** -0.5
+        shares = scores.masked_fill(~seen[:, None], -torch.inf).softmax(-1)
+        mixed: Tensor = (shares @ v).transpose(1, 2).flatten(2)
+        return mixed
+
+    def _leave(self, o: Tensor, x: Tensor) -> Tensor:
+        projected: Tensor = self.output(o.to(self.output.weight.dtype))
+        return projected.to(x.dtype)
+
+
+def window_attention_naive(
+    block: SlidingWindowAttention, x: Float[Tensor, "batch time input_dim"], state: WindowState
+) -> tuple[Float[Tensor, "batch time output_dim"], WindowState]:
+    """Loop oracle of `SlidingWindowAttention`: a list of keys, one head at a time.
+
+    Args:
+        block: Its parameters.
+        x: Inputs; at least one step.
+        state: Where to start; all rows at the same position.
+
+    Returns:
+        y of every step, and the state after the last one.
+    """
+    held, position = min(int(state.position[0]), block.window - 1), state.position
+    keys, values = list(state.keys.unbind(1)), list(state.values.unbind(1))
+    width = block.input_dim // block.num_heads
+    always = [
+        [layer(token).expand(len(x), -1) for token in block.persistent]
+        for layer in (block.key, block.value)
+    ]
+    out = []
+    for x_t in x.unbind(1):
+        q = block.query(x_t)
+        keys.append(block.key(x_t))
+        values.append(block.value(x_t))
+        held = min(held + 1, block.window)
+        k = torch.stack(always[0] + keys[-held:], 1)
+        v = torch.stack(always[1] + values[-held:], 1)
+        heads = []
+        for head in range(block.num_heads):
+            own = slice(head * width, (head + 1) * width)
+            share = torch.softmax((k[..., own] * q[:, None, own]).sum(-1) / width**0.5, 1)
+            heads.append((share[..., None] * v[..., own]).sum(1))
+        out.append(block.output(torch.cat(heads, -1)))
+        keys, values, position = keys[1:], values[1:], position + 1
+    if keys:
+        state = WindowState(torch.stack(keys, 1), torch.stack(values, 1), position)
+    return torch.stack(out, 1), state._replace(position=position)
