@@ -242,3 +242,20 @@ def test_keys_of_norm_one_keep_a_matrix_bounded():
     y, _ = block(x)
     grads = torch.autograd.grad(y.sum(), [x, *block.parameters()])
     assert y.abs().max() < 1e6 and all(torch.isfinite(grad).all() for grad in grads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk_size", [1, 5, 16, 64])
+@pytest.mark.parametrize("depth", [1, 2])
+def test_every_length_in_both_precisions(chunk_size, depth):
+    for time in (1, 2, 17, 37, 64, 65, 130):
+        for batch in (1, 3):
+            position = torch.arange(batch) * 7 + 3
+            given, carry = problem(depth, batch, time, chunk_size, position=position)
+            expected = titans_memory_naive(*given, carry, chunk_size=chunk_size)
+            close(titans_memory(*given, carry, chunk_size=chunk_size), expected, 1e-9)
+            single = MemoryCarry(*(tuple(t.float() for t in part) for part in carry[:3]), position)
+            tokens = [t.float() for t in given]
+            y, _ = titans_memory(*tokens, single, chunk_size=chunk_size)
+            scale = max(1.0, float(expected[0].abs().max()))
+            close(y.double(), expected[0], 1e-4 * scale)
