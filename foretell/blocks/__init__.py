@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from foretell.blocks.s4d import S4D
     from foretell.blocks.segments import reset_from_cu_seqlens
     from foretell.blocks.stack import LRCN, Stack, TimeDistributed
+    from foretell.blocks.titans import TitansMemory
+    from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
+    from foretell.blocks.window_attention import SlidingWindowAttention
 
 _HOME = {
     "Aaren": "aaren",
@@ -49,6 +52,8 @@ _HOME = {
     "Mamba2": "mamba2",
     "MatrixGRU": "matrix_cells",
     "MatrixLSTM": "matrix_cells",
+    "MemoryAsGate": "titans_blocks",
+    "MemoryAsLayer": "titans_blocks",
     "MixerConfig": "config",
     "NgramHead": "ngram",
     "PrefixLinearAttention": "prefix_attention",
@@ -57,8 +62,10 @@ _HOME = {
     "ReluRNN": "recurrent",
     "S4D": "s4d",
     "SequenceMixer": "protocol",
+    "SlidingWindowAttention": "window_attention",
     "Stack": "stack",
     "TimeDistributed": "stack",
+    "TitansMemory": "titans",
     "build_mixer": "build",
     "detach_state": "protocol",
     "index_state": "protocol",
@@ -82,14 +89,18 @@ __all__ = [
     "Mamba2",
     "MatrixGRU",
     "MatrixLSTM",
+    "MemoryAsGate",
+    "MemoryAsLayer",
     "MixerConfig",
     "NgramHead",
     "PrefixLinearAttention",
     "Quantiser",
     "ReluRNN",
     "SequenceMixer",
+    "SlidingWindowAttention",
     "Stack",
     "TimeDistributed",
+    "TitansMemory",
     "build_mixer",
     "detach_state",
     "index_state",
