@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from foretell.errors import UserError
@@ -165,18 +165,32 @@ def run_command(work: CommandWork, threads: int) -> dict[str, float | int | None
     out = Path(work.out)
     out.mkdir(parents=True, exist_ok=True)
     with (out / "log.txt").open("a") as log:
-        done = subprocess.run(
+        running = subprocess.Popen(
             [sys.executable, "-m", "foretell", *work.command],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            check=False,
         )
-    if done.returncode != 0:
-        raise RuntimeError(f"exit code {done.returncode}, see {out / 'log.txt'}")
+        code = None
+        while code is None:
+            try:
+                code = running.wait(timeout=1.0)
+            except subprocess.TimeoutExpired:
+                if _orphaned():
+                    running.terminate()  # It saves where it stands.
+                    running.wait()
+                    os._exit(1)
+    if code != 0:
+        raise RuntimeError(f"exit code {code}, see {out / 'log.txt'}")
     numbers: dict[str, float | int | None] = json.loads((out / "metrics.json").read_text())
     return numbers
+
+
+def _orphaned() -> bool:
+    """Whether the study that started this worker was killed: its rows must not go on unseen."""
+    study = parent_process()
+    return study is not None and not study.is_alive()
 
 
 def _work(row: Row, threads: int) -> Mapping[str, Cell]:

@@ -1,3 +1,8 @@
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from foretell.errors import UserError
@@ -84,3 +89,43 @@ def test_commands_run_in_processes_and_leave_a_log(tmp_path):
     with pytest.raises(UserError, match="1 of 1 rows failed"):
         study(tmp_path / "study.csv", jobs=2).run([row])
     assert "unknown command 'no_such_head'" in (tmp_path / "a" / "log.txt").read_text()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from foretell.study import CommandWork, Row, Study
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    rows = [Row(n, {"x": 1}, CommandWork((n,), str(out / n))) for n in ("a", "b")]
+    Study(out / "s.csv", ("val/y/z",)).run(rows)
+"""
+SLEEPER = """
+import os, sys, time
+open(f"{sys.argv[1]}.pid", "w").write(str(os.getpid()))
+time.sleep(60)
+"""
+
+
+def test_a_killed_study_takes_its_rows_along(tmp_path):
+    (tmp_path / "script.py").write_text(KILLED)
+    stand_in = tmp_path / "here" / "foretell"  # what `python -m foretell` finds there
+    stand_in.mkdir(parents=True)
+    (stand_in / "__init__.py").touch()
+    (stand_in / "__main__.py").write_text(SLEEPER)
+    command = [sys.executable, tmp_path / "script.py", tmp_path / "out"]
+    study = subprocess.Popen(command, cwd=stand_in.parent)
+    pid_file = stand_in.parent / "a.pid"
+    wait_until(lambda: pid_file.is_file() and pid_file.read_text())
+    study.kill()
+    study.wait()
+    wait_until(lambda: not Path(f"/proc/{pid_file.read_text()}").exists())
+    time.sleep(1)
+    assert not (stand_in.parent / "b.pid").exists()
+
+
+def wait_until(condition):
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
