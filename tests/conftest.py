@@ -45,6 +45,11 @@ torch.set_num_threads(1)
 distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
 given = torch.load(given, weights_only=False)
 """
+# gloo's threads must be joined before the interpreter ends, or it aborts now and then.
+LEAVE = """
+distributed.barrier()
+distributed.destroy_process_group()
+"""
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +64,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, An
 
         folder = tmp_path_factory.mktemp("processes")
         torch.save(given, folder / "given.pt")
-        (folder / "script.py").write_text(JOIN + script)
+        (folder / "script.py").write_text(JOIN + script + LEAVE)
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
         names = [folder / f"kept_{rank}.pt" for rank in range(2)]
         started = [
