@@ -30,9 +30,11 @@ if TYPE_CHECKING:
     from foretell.blocks.ngram import NgramHead, Quantiser
     from foretell.blocks.prefix_attention import PrefixLinearAttention
     from foretell.blocks.protocol import SequenceMixer, detach_state, index_state
+    from foretell.blocks.random_graph import layered_graph
     from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
     from foretell.blocks.s4d import S4D
     from foretell.blocks.segments import reset_from_cu_seqlens
+    from foretell.blocks.sparse_recurrent import SparseRecurrent
     from foretell.blocks.stack import LRCN, Stack, TimeDistributed
     from foretell.blocks.titans import TitansMemory
     from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
@@ -63,12 +65,14 @@ _HOME = {
     "S4D": "s4d",
     "SequenceMixer": "protocol",
     "SlidingWindowAttention": "window_attention",
+    "SparseRecurrent": "sparse_recurrent",
     "Stack": "stack",
     "TimeDistributed": "stack",
     "TitansMemory": "titans",
     "build_mixer": "build",
     "detach_state": "protocol",
     "index_state": "protocol",
+    "layered_graph": "random_graph",
     "load_mamba2_weights": "mamba2_weights",
     "reset_from_cu_seqlens": "segments",
 }
@@ -98,12 +102,14 @@ __all__ = [
     "ReluRNN",
     "SequenceMixer",
     "SlidingWindowAttention",
+    "SparseRecurrent",
     "Stack",
     "TimeDistributed",
     "TitansMemory",
     "build_mixer",
     "detach_state",
     "index_state",
+    "layered_graph",
     "load_mamba2_weights",
     "reset_from_cu_seqlens",
 ]

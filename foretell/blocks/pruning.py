@@ -83,8 +83,8 @@ def apply_masks(module: nn.Module, masks: Mapping[str, Bool[Tensor, "..."]]) -> 
 
     Optimisers keep working on the same parameters. Adam's weight decay may move the parameter
     behind a masked weight, never the weight. A second call replaces the masks that it names.
-    `state_dict` and `copy.deepcopy` keep masks; pickling a masked module is refused by torch.
-    Masked parameters move to the end of `parameters()`; an optimiser's saved state goes by order.
+    `state_dict`, `copy.deepcopy` and `pickle` keep masks. Masked parameters move to the end of
+    `parameters()`; an optimiser's saved state goes by order.
 
     Args:
         module: Module whose parameters are masked.
@@ -112,7 +112,8 @@ def apply_masks(module: nn.Module, masks: Mapping[str, Bool[Tensor, "..."]]) -> 
             continue
         weight = getattr(owner, name)
         parametrize.register_parametrization(owner, name, WeightMask(mask.to(weight.device)))
-        type(owner).__deepcopy__ = _copy_masked  # type: ignore[attr-defined]  # a class by torch
+        masked_class: Any = type(owner)  # made by torch for this module alone
+        masked_class.__deepcopy__, masked_class.__reduce_ex__ = _copy_masked, _reduce_masked
 
 
 def remove_masks(module: nn.Module) -> None:
@@ -174,3 +175,25 @@ def _copy_masked(self: nn.Module, memo: dict[int, Any]) -> nn.Module:
     if isinstance(replica, nn.RNNBase):
         replica._init_flat_weights()
     return replica
+
+
+def _reduce_masked(self: nn.Module, protocol: int) -> tuple[Any, ...]:
+    """Pickle a masked module as a plain one and its masks; torch refuses to.
+
+    Its class is made at run time, so no other process could find it.
+    """
+    steps: dict[str, Any] = _parametrizations(self)
+    if any(len(step) != 1 or _find_mask(self, name) is None for name, step in steps.items()):
+        raise TypeError("cannot pickle parametrizations other than masks: save the state_dict")
+    plain: nn.Module = object.__new__(type(self).__bases__[0])
+    plain.__dict__ = dict(self.__dict__)
+    plain._modules = {k: v for k, v in self._modules.items() if k != "parametrizations"}
+    plain._parameters = self._parameters | {name: step.original for name, step in steps.items()}
+    if isinstance(plain, nn.RNNBase):
+        plain._init_flat_weights()
+    return _restore_masked, (plain, {name: step[0].mask for name, step in steps.items()})
+
+
+def _restore_masked(plain: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
+    apply_masks(plain, masks)
+    return plain

@@ -26,10 +26,12 @@ from foretell.blocks.protocol import (
     state_numel,
     state_to,
 )
+from foretell.blocks.random_graph import graph_from_edges
 from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN, recurrent_naive
 from foretell.blocks.s4d import S4D, s4d_naive
 from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.softmax import softmax_scan, softmax_scan_tree
+from foretell.blocks.sparse_recurrent import SparseRecurrent, sparse_recurrent_naive
 from foretell.blocks.stack import Stack
 from foretell.blocks.titans import TitansMemory
 from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
@@ -41,6 +43,7 @@ from foretell.blocks.titans_naive import (
 from foretell.blocks.window_attention import SlidingWindowAttention, window_attention_naive
 
 DIM = 3
+GRAPH = graph_from_edges(6, [(0, 2), (1, 3), (0, 3), (2, 4), (1, 4), (4, 5), (3, 5), (0, 5)])
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,12 @@ CASES = [
          prefix_attention_naive),
     Case("prefix_attention_wide", lambda: PrefixLinearAttention(DIM, 2, feature_dim=4, head_dim=3,
          output_dim=5, scan_fn=partial(ssd, chunk_size=5, block_size=16)), prefix_attention_naive),
+    Case("sparse_tanh", lambda: SparseRecurrent(DIM, GRAPH, cell="rnn_tanh"),
+         sparse_recurrent_naive),
+    Case("sparse_relu", lambda: SparseRecurrent(DIM, GRAPH, cell="rnn_relu"),
+         sparse_recurrent_naive),
+    Case("sparse_gru", lambda: SparseRecurrent(DIM, GRAPH), sparse_recurrent_naive),
+    Case("sparse_lstm", lambda: SparseRecurrent(DIM, GRAPH, cell="lstm"), sparse_recurrent_naive),
     Case("stack", lambda: Stack([LSTM(DIM, 4), GRU(4, 4), RNN(4, 4)])),
     Case("stack_plain", lambda: Stack([LSTM(DIM, 4), LSTM(4, 4)], norm="none", residual=False)),
     Case("stack_bidirectional",

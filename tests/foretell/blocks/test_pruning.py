@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -244,6 +245,37 @@ def test_shared_module_is_copied_once():
     apply_masks(shared, magnitude_masks(shared, 50))
     twins = copy.deepcopy(nn.ModuleList([shared, shared]))
     assert twins[0] is twins[1] is not shared
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("which", ["both", "ih"])
+def test_pickle(cell, which):
+    module = build(cell, num_layers=2, bidirectional=True)
+    apply_masks(module, magnitude_masks(module, 60, which=which))
+    expected, _ = module(series())
+    holder = nn.ModuleList([module, module])
+    twins = pickle.loads(pickle.dumps(holder))
+    assert twins[0] is twins[1]
+    twin = twins[0]
+    names = [name for name, _ in module.named_parameters()]
+    assert [name for name, _ in twin.named_parameters()] == names
+    torch.testing.assert_close(twin(series())[0], expected, rtol=0, atol=0)
+    torch.testing.assert_close(copy.deepcopy(twin)(series())[0], expected, rtol=0, atol=0)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(1)
+    assert not torch.equal(twin(series())[0], expected)
+    torch.testing.assert_close(module(series())[0], expected, rtol=0, atol=0)
+    for name in module.parametrizations:
+        assert torch.equal(getattr(twin, name) == 0, getattr(module, name) == 0)
+
+
+def test_other_parametrizations_are_not_pickled():
+    module = build("lstm")
+    apply_masks(module, magnitude_masks(module, 50))
+    parametrize.register_parametrization(module, "bias_ih_l0", nn.Tanh())
+    with pytest.raises(TypeError, match="save the state_dict"):
+        pickle.dumps(module)
 
 
 def test_change_of_dtype():
