@@ -4,57 +4,63 @@ With ids of the tokens, J_i = {j < i: ids[j-n..j-1] = ids[i-n+1..i]}, N_i the me
 and exactly 0 where J_i is empty, y_i = W_0 N_i + W_1 h_i. Gradient flows into h, not into ids.
 
 The loop looks up, then inserts: N_i is read under the n-gram that ends at i, and h_i is written
-under the one that ends at i-1. All steps at once: readings and writings are sorted by n-gram and
-time, and a running sum of the writings is read. Nothing is matched pair by pair.
+under the one that ends at i-1. All steps at once are sorted by n-gram and time; nothing is matched
+pair by pair.
 """
 
-from typing import NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from foretell.blocks.ngram_store import NgramCache, NgramTable
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
 from foretell.blocks.segments import segment_ids
 
 MAX_TABLE = 65_536
 """Largest number of n-grams that a dense table holds."""
+MAX_CODE = 2**62
+"""Largest number of n-grams that an integer numbers."""
 
-
-class NgramState(NamedTuple):
-    """State of an n-gram head."""
-
-    sums: Float[Tensor, "batch ngrams dim"]
-    """Sum of the h written under each n-gram."""
-    counts: Float[Tensor, "batch ngrams"]
-    """How many."""
-    recent: Int[Tensor, "batch n"]
-    """The last n ids, the latest last; -1 where there are none yet."""
+NgramState = NgramTable | NgramCache
 
 
 class NgramHead(SequenceMixer):
-    """y_i = W_0 N_i + W_1 h_i over a dense table of n-grams; both maps have a bias.
+    """y_i = W_0 N_i + W_1 h_i; both maps have a bias.
 
-    Larger vocabularies: quantise to fewer ids, see `Quantiser`.
+    The state is a dense table of n-grams or, for large vocabularies, a cache of all h so far: time
+    * dim numbers, as many operations a step, `bounded_state` False. Caches join by `cat_states` only
+    if they hold equally many entries. Real numbers become ids by a `Quantiser`.
 
     Args:
         dim: Width of h and y.
         num_ids: Ids are 0 .. num_ids - 1.
         n: Length of the n-grams.
+        storage: "auto" takes the table up to 65,536 n-grams.
 
     Raises:
-        ValueError: More than 65,536 n-grams.
+        ValueError: More n-grams than the table holds, or than 2^62.
     """
 
-    def __init__(self, dim: int, num_ids: int, *, n: int = 1) -> None:
+    def __init__(
+        self,
+        dim: int,
+        num_ids: int,
+        *,
+        n: int = 1,
+        storage: Literal["auto", "table", "cache"] = "auto",
+    ) -> None:
         super().__init__()
         if n < 1 or num_ids < 1:
             raise ValueError(f"n and num_ids must be at least 1, got {n} and {num_ids}")
-        if num_ids**n > MAX_TABLE:
+        limit = MAX_TABLE if storage == "table" else MAX_CODE
+        if num_ids**n > limit:
             raise ValueError(
-                f"{num_ids} ids make {num_ids}^{n} n-grams, more than {MAX_TABLE}: lower n or "
-                "num_ids"
+                f"{num_ids} ids make {num_ids}^{n} n-grams, more than {limit}: lower n or num_ids"
+                + (", or take storage cache" if storage == "table" else "")
             )
+        self.bounded_state = storage == "table" or (storage == "auto" and num_ids**n <= MAX_TABLE)
         self.input_dim = self.output_dim = dim
         self.num_ids, self.n = num_ids, n
         self.of_ngram, self.of_token = nn.Linear(dim, dim), nn.Linear(dim, dim)
@@ -66,7 +72,8 @@ class NgramHead(SequenceMixer):
 
     def extra_repr(self) -> str:
         """Sizes for `print(module)`."""
-        return f"dim={self.input_dim}, num_ids={self.num_ids}, n={self.n}"
+        storage = "table" if self.bounded_state else "cache"
+        return f"dim={self.input_dim}, num_ids={self.num_ids}, n={self.n}, storage={storage!r}"
 
     def init_state(
         self,
@@ -74,14 +81,14 @@ class NgramHead(SequenceMixer):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> NgramState:
-        """An empty table."""
+        """An empty table or cache."""
         place, kind = self._place(device, dtype)
-        size = self.num_ids**self.n
-        return NgramState(
-            torch.zeros(batch, size, self.input_dim, device=place, dtype=kind),
-            torch.zeros(batch, size, device=place, dtype=kind),
-            torch.full((batch, self.n), -1, device=place),
-        )
+        size = self.num_ids**self.n if self.bounded_state else 0
+        values = torch.zeros(batch, size, self.input_dim, device=place, dtype=kind)
+        recent = torch.full((batch, self.n), -1, device=place)
+        if self.bounded_state:
+            return NgramTable(values, values.new_zeros(batch, size), recent)
+        return NgramCache(values, recent[:, :0], recent)
 
     def step(  # type: ignore[override]
         self,
@@ -92,23 +99,11 @@ class NgramHead(SequenceMixer):
     ) -> tuple[Float[Tensor, "batch dim"], NgramState]:
         """Look up under the n-gram that ends here, then insert under the one before."""
         self._check_ids(ids)
-        sums, counts, recent = state
-        write = self._code(recent)
-        recent = torch.cat([recent[:, 1:], ids.to(recent)[:, None]], dim=1)
-        read = self._code(recent)
-        rows = torch.arange(len(ids), device=sums.device)
-        at = (rows, read.clamp(min=0))
-        found = sums[at] / counts[at].clamp(min=1)[:, None]
-        found = torch.where((read >= 0)[:, None], found, torch.zeros_like(found))
-        known = write >= 0
-        value = torch.where(known[:, None], x_t.to(sums), torch.zeros_like(found))
-        place = (rows, write.clamp(min=0))
-        state = NgramState(
-            sums.index_put(place, value, accumulate=True),
-            counts.index_put(place, known.to(counts), accumulate=True),
-            recent,
-        )
-        return self._answer(found, x_t), state
+        write = self._code(state.recent)
+        recent = torch.cat([state.recent[:, 1:], ids.to(state.recent)[:, None]], dim=1)
+        found = state.mean(self._code(recent))
+        h = x_t.to(found.dtype)
+        return self._answer(found, x_t), state.insert(h[:, None], write[:, None], recent)
 
     def forward(  # type: ignore[override]
         self,
@@ -119,7 +114,7 @@ class NgramHead(SequenceMixer):
         lengths: Int[Tensor, " batch"] | None = None,
         reset: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Float[Tensor, "batch time dim"], NgramState]:
-        """All steps; see `SequenceMixer.forward`. A reset empties the table.
+        """All steps; see `SequenceMixer.forward`. A reset empties the state.
 
         Args:
             x: h.
@@ -137,9 +132,9 @@ class NgramHead(SequenceMixer):
         self._check_ids(ids)
         if not time:
             return x.new_zeros(batch, 0, self.output_dim), state
-        h = mask_steps(x, active).to(state.sums.dtype)
+        h = mask_steps(x, active).to(state[0].dtype)
         read, write, segment = self._codes(ids, state.recent, active, reset)
-        found = _mean_before(h, read, write, segment, state)
+        found = state.means_before(h, read, write, segment)
         y = mask_steps(self._answer(found, x), active)
         return y, self._end(h, ids, write, segment, state, lengths)
 
@@ -187,68 +182,17 @@ class NgramHead(SequenceMixer):
         state: NgramState,
         lengths: Tensor | None,
     ) -> NgramState:
-        """The table after the last valid step: what its segment wrote."""
+        """The state after the last valid step: what its segment wrote."""
         batch, time = ids.shape
         valid = torch.full((batch,), time, device=ids.device) if lengths is None else lengths
         valid = valid.to(ids.device)
         last = segment.gather(1, (valid - 1).clamp(min=0)[:, None])
         last = last.masked_fill((valid == 0)[:, None], 0)
-        kept = last[:, 0] == 0
-        counted = (write >= 0) & (segment == last)
-        place = (
-            torch.arange(batch, device=h.device)[:, None].expand_as(write)[counted],
-            write[counted],
-        )
-        sums = torch.where(kept[:, None, None], state.sums, torch.zeros_like(state.sums))
-        counts = torch.where(kept[:, None], state.counts, torch.zeros_like(state.counts))
         line = torch.cat([state.recent.to(ids), ids], dim=1)
         of_segment = torch.cat([segment.new_zeros(state.recent.shape), segment], dim=1)
         steps = valid[:, None] + torch.arange(self.n, device=ids.device)
         recent = line.gather(1, steps).masked_fill(of_segment.gather(1, steps) != last, -1)
-        return NgramState(
-            sums.index_put(place, h[counted], accumulate=True),
-            counts.index_put(place, counts.new_ones(()).expand(len(place[0])), accumulate=True),
-            recent,
-        )
-
-
-def _mean_before(
-    h: Float[Tensor, "batch time dim"],
-    read: Int[Tensor, "batch time"],
-    write: Int[Tensor, "batch time"],
-    segment: Int[Tensor, "batch time"],
-    state: NgramState,
-) -> Float[Tensor, "batch time dim"]:
-    """Mean of the h written under `read` before each step; 0 where there is none."""
-    batch, time, dim = h.shape
-    size = state.sums.shape[1]
-    rows = torch.arange(batch, device=h.device)[:, None]
-    owner = (rows * (time + 1) + segment) * (size + 1)
-    # A step reads before it writes: events of a step stand in this order, the sort is stable.
-    keys = torch.stack([owner + read + 1, owner + write + 1], dim=2).flatten()
-    order = keys.argsort(stable=True)
-    back = order.argsort()
-    zero = torch.zeros_like(h)
-    values = torch.stack([zero, torch.where((write >= 0)[..., None], h, zero)], 2)
-    ones = torch.stack([torch.zeros_like(write), (write >= 0).long()], 2).flatten()[order]
-    values = values.reshape(-1, dim)[order]
-    # float64: the running sum goes through all n-grams, and each takes the difference of two.
-    running, number = values.double().cumsum(0), ones.cumsum(0)
-    sorted_keys = keys[order]
-    first = torch.ones_like(sorted_keys, dtype=torch.bool)
-    first[1:] = sorted_keys[1:] != sorted_keys[:-1]
-    start = torch.where(first, torch.arange(len(first), device=h.device), 0).cummax(0).values
-    sums = running - (running - values)[start]
-    counts = number - (number - ones)[start]
-    own = slice(0, None, 2)
-    sums = sums[back][own].view(batch, time, dim).to(h.dtype)
-    counts = counts[back][own].view(batch, time).to(h.dtype)
-    carried = (segment == 0) & (read >= 0)
-    place = (rows.expand_as(read), read.clamp(min=0))
-    sums = sums + torch.where(carried[..., None], state.sums[place], zero)
-    counts = counts + torch.where(carried, state.counts[place], torch.zeros_like(counts))
-    found = sums / counts.clamp(min=1)[..., None]
-    return torch.where((read >= 0)[..., None], found, zero)
+        return state.insert(h, write.masked_fill(segment != last, -1), recent, last[:, 0] == 0)
 
 
 def ngram_means_naive(

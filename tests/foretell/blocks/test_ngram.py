@@ -15,9 +15,12 @@ def data(batch=2, time=17, num_ids=2, seed=0):
     return h, torch.randint(num_ids, (batch, time), generator=generator)
 
 
-def head(n=1, num_ids=2):
+def head(n=1, num_ids=2, storage="auto"):
     torch.manual_seed(0)
-    return NgramHead(DIM, num_ids, n=n).double()
+    return NgramHead(DIM, num_ids, n=n, storage=storage).double()
+
+
+STORAGES = pytest.mark.parametrize("storage", ["table", "cache"])
 
 
 def means(block, y, h):
@@ -48,11 +51,12 @@ def test_by_hand():
     same(found[0].unbind(0), expected)
 
 
+@STORAGES
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("num_ids", [1, 2, 5])
 @pytest.mark.parametrize("time", [1, 2, 17, 65])
-def test_all_forms_agree_with_their_gradients(n, num_ids, time):
-    block, (h, ids) = head(n, num_ids), data(3, time, num_ids)
+def test_all_forms_agree_with_their_gradients(n, num_ids, time, storage):
+    block, (h, ids) = head(n, num_ids, storage), data(3, time, num_ids)
     grads = []
     for form in ("all at once", "steps", "pairs"):
         given = h.clone().requires_grad_()
@@ -70,22 +74,54 @@ def test_all_forms_agree_with_their_gradients(n, num_ids, time):
     same(grads[0], grads[2])
 
 
+@STORAGES
 @pytest.mark.parametrize("n", [1, 2])
-def test_a_sequence_may_be_cut_anywhere(n):
-    block, (h, ids) = head(n), data()
+def test_a_sequence_may_be_cut_anywhere(n, storage):
+    block, (h, ids) = head(n, storage=storage), data()
     y, end = block(h, ids=ids)
     for cut in range(18):
         first, state = block(h[:, :cut], ids=ids[:, :cut])
         second, last = block(h[:, cut:], state, ids=ids[:, cut:])
         same((torch.cat([first, second], 1), *last), (y, *end))
-    assert state_numel(end) == state_numel(block.init_state(2))
+    size = state_numel(block.init_state(2))
+    entries = 0 if storage == "table" else 2 * (17 - n) * (DIM + 1)
+    assert state_numel(end) == size + entries and block.bounded_state == (storage == "table")
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
+@pytest.mark.parametrize("num_ids", [2, 7])
+def test_cache_and_table_are_the_same_map(n, num_ids):
+    results = []
+    for storage in ("table", "cache"):
+        block, (h, ids) = head(n, num_ids, storage), data(2, 40, num_ids)
+        h.requires_grad_()
+        first, state = block(h[:, :13], ids=ids[:, :13])
+        second, _ = block(h[:, 13:], state, ids=ids[:, 13:])
+        y = torch.cat([first, second], 1)
+        grads = torch.autograd.grad(y.square().sum(), [h, *block.parameters()])
+        mean = state.mean(torch.arange(2) % num_ids**n)
+        results.append([y, mean, *grads])
+    same(*results)
+
+
+def test_a_large_vocabulary_takes_the_cache():
+    block, (h, ids) = head(3, 50_257), data(2, 30, 3)
+    assert not block.bounded_state and "storage='cache'" in str(block)
+    ids = 50_254 + ids  # The n-grams' numbers need 47 bits.
+    y, state = block(h, ids=ids)
+    same([y], [steps(block, h, ids, block.init_state(2))[0]])
+    found = ngram_means_naive(h, ids, 3)
+    assert torch.count_nonzero(found) > 0
+    same([means(block, y, h)], [found])
+    assert state.values.shape == (2, 27, DIM) and not head(1, 70_000).bounded_state
+
+
+@STORAGES
+@pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("lengths", [[17, 5, 0], [2, 17, 16]])
 @pytest.mark.parametrize("resets", [[[], [], []], [[0, 3], [4, 5], [16]], [[1], [], [0]]])
-def test_lengths_and_resets_are_separate_runs(n, lengths, resets):
-    block, (h, ids) = head(n), data(3)
+def test_lengths_and_resets_are_separate_runs(n, lengths, resets, storage):
+    block, (h, ids) = head(n, storage=storage), data(3)
     _, state = block(*data(3, 6, seed=4)[:1], ids=data(3, 6, seed=4)[1])
     reset = torch.zeros(3, 17, dtype=torch.bool)
     for row, places in enumerate(resets):
@@ -108,11 +144,37 @@ def test_lengths_and_resets_are_separate_runs(n, lengths, resets):
             outputs.append(out)
         own_y.append(torch.cat([*outputs, h.new_zeros(1, 17 - lengths[row], DIM)], 1))
         own_end.append(given)
+    if storage == "cache":
+        own_end = [padded(given, end.codes.shape[1]) for given in own_end]
     same((y, *end), (torch.cat(own_y), *cat_states(own_end)))
 
 
-def test_no_output_depends_on_later_inputs():
-    block, (h, ids) = head(2), data()
+def padded(state, entries):
+    """A cache with room for more entries."""
+    more = entries - state.codes.shape[1]
+    return state._replace(
+        values=torch.nn.functional.pad(state.values, (0, 0, 0, more)),
+        codes=torch.nn.functional.pad(state.codes, (0, more), value=-1),
+    )
+
+
+@STORAGES
+def test_states_are_never_changed(storage):
+    block, (h, ids) = head(storage=storage), data()
+    _, state = block(h, ids=ids)
+    before = [(t._version, t.clone()) for t in state]
+    first, end = block(h, state, ids=ids)
+    block.step(h[:, 0], state, ids=ids[:, 0])
+    assert torch.equal(block(h, state, ids=ids)[0], first)
+    for tensor, (version, value) in zip(state, before, strict=True):
+        assert tensor._version == version and torch.equal(tensor, value)
+    y, same_end = block(h[:, :0], end, ids=ids[:, :0])
+    assert y.shape == (2, 0, DIM) and same_end is end
+
+
+@STORAGES
+def test_no_output_depends_on_later_inputs(storage):
+    block, (h, ids) = head(2, storage=storage), data()
     h.requires_grad_()
     y, _ = block(h, ids=ids)
     (grad,) = torch.autograd.grad(y[:, 9].sum(), h)
@@ -122,20 +184,23 @@ def test_no_output_depends_on_later_inputs():
     torch.testing.assert_close(block(h, ids=changed)[0][:, :10], y[:, :10])
 
 
-def test_an_empty_match_is_exactly_zero_and_finite():
-    block, h = head(), data(1, 4)[0].requires_grad_()
+@STORAGES
+def test_an_empty_match_is_exactly_zero_and_finite(storage):
+    block, h = head(storage=storage), data(1, 4)[0].requires_grad_()
     y, _ = block(h, ids=torch.tensor([[0, 1, 1, 0]]))
     torch.testing.assert_close(means(block, y, h)[0, 1], torch.zeros(3, dtype=torch.float64))
     (grad,) = torch.autograd.grad(y.sum(), h)
     assert torch.isfinite(grad).all()
     with torch.autocast("cpu", torch.bfloat16):
-        low, state = NgramHead(DIM, 2).bfloat16()(h.bfloat16(), ids=torch.tensor([[0, 1, 1, 0]]))
-    assert low.dtype == torch.bfloat16 and state.sums.dtype == torch.float32
+        low, state = block.bfloat16()(h.bfloat16(), ids=torch.tensor([[0, 1, 1, 0]]))
+    assert low.dtype == torch.bfloat16 and state[0].dtype == torch.float32
 
 
 def test_wrong_ids_and_sizes_are_named():
-    with pytest.raises(ValueError, match=r"300 ids make 300\^2 n-grams, more than 65536"):
-        NgramHead(DIM, 300, n=2)
+    with pytest.raises(ValueError, match=r"300 ids make 300\^2 n-grams, more than 65536.*cache"):
+        NgramHead(DIM, 300, n=2, storage="table")
+    with pytest.raises(ValueError, match=r"more than 4611686018427387904: lower n or num_ids"):
+        NgramHead(DIM, 50_257, n=4)
     with pytest.raises(ValueError, match="n and num_ids must be at least 1, got 0 and 2"):
         NgramHead(DIM, 2, n=0)
     h, ids = data()
