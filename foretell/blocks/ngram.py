@@ -29,9 +29,9 @@ NgramState = NgramTable | NgramCache
 class NgramHead(SequenceMixer):
     """y_i = W_0 N_i + W_1 h_i; both maps have a bias.
 
-    The state is a dense table of n-grams or, for large vocabularies, a cache of all h so far: time
-    * dim numbers, as many operations a step, `bounded_state` False. Caches join by `cat_states` only
-    if they hold equally many entries. Real numbers become ids by a `Quantiser`.
+    The state is a dense table of n-grams or, for large vocabularies, a cache of all h so far, with
+    `bounded_state` False: both the state and the cost of a step are time * dim. Caches join by
+    `cat_states` only if they hold equally many entries. A `Quantiser` makes ids of real numbers.
 
     Args:
         dim: Width of h and y.
