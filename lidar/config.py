@@ -354,8 +354,10 @@ class ForecastStudyConfig:
 
     base: str = ""
     """Preset or file that every row starts from."""
+    common: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Dotted keys in which every row differs from `base`."""
     variants: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
-    """Name -> dotted keys of the pretraining configuration that differ from `base`."""
+    """Name -> dotted keys in which its rows differ from `base` and `common`."""
     folds: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     """Name -> dotted keys, such as the training and evaluation splits; each variant runs in each
     fold. Empty = one."""

@@ -83,7 +83,7 @@ def study_rows(config: ForecastStudyConfig, options: RunOptions, folder: Path) -
     for variant in names:
         for fold, fold_values in (config.folds or {"": {}}).items():
             for seed in range(options.seed, options.seed + config.num_seeds.get(variant, 1)):
-                values = {**config.variants[variant], **fold_values}
+                values = {**config.common, **config.variants[variant], **fold_values}
                 if config.data_root:
                     values["data.root"] = config.data_root
                 name = "/".join(part for part in (variant, fold, f"seed_{seed}") if part)

@@ -32,6 +32,14 @@ def test_rows_are_variants_by_folds_by_seeds(tmp_path):
     assert len({row.parameters["config_sha"] for row in rows}) == 4
 
 
+def test_variants_overrule_the_common_keys(tmp_path):
+    common = {"rays.n": 4, "ablation.level": "rec"}
+    config = ForecastStudyConfig(**{**vars(CONFIG), "common": common, "num_seeds": {}})
+    given = [row.work.keywords["values"] for row in study_rows(config, RunOptions(), tmp_path)]
+    assert [values["rays.n"] for values in given] == [4] * 4
+    assert [values["ablation.level"] for values in given] == ["rec", "rec", "nf", "nf"]
+
+
 def test_unknown_variant_is_named(tmp_path):
     with pytest.raises(UserError, match="no variant 'nope'; there are: full, nf"):
         study_rows(
