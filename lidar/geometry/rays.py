@@ -28,7 +28,7 @@ def exit_distance(
 
     Example:
         >>> o, d = torch.zeros(1, 3), torch.tensor([[1.0, 0.0, 0.0]])
-        >>> exit_distance(o, d, [-2, -2, -2, 5, 2, 2])
+        >>> exit_distance(o, d, [-2.0, -2.0, -2.0, 5.0, 2.0, 2.0])
         (tensor([0.]), tensor([5.]), tensor([True]))
     """
     low = origin.new_tensor(list(point_range[:3]))
@@ -79,7 +79,7 @@ def search_interval(
 
     Example:
         >>> o, d = torch.tensor([[-9.0, 0, 0], [-9.0, 7, 0]]), torch.tensor([[1.0, 0, 0]] * 2)
-        >>> search_interval(o, d, [-2, -2, -2, 4, 2, 2], near_m=1.0, far_m=None)[1:]
+        >>> search_interval(o, d, [-2.0, -2.0, -2.0, 4.0, 2.0, 2.0], near_m=1.0, far_m=None)[1:]
         (tensor([13., 10.]), tensor([ True, False]))
     """
     enter, leave, hits = exit_distance(origin, direction, point_range)
