@@ -12,7 +12,13 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.utils import _pytree
 
-from foretell.blocks.protocol import active_steps, where_rows
+from foretell.blocks.protocol import (
+    SequenceMixer,
+    active_steps,
+    check_input,
+    mask_steps,
+    where_rows,
+)
 
 
 class Segments(NamedTuple):
@@ -119,3 +125,39 @@ def run_segments(
     last = pieces.last.nonzero()[:, 0]
     final: Any = _pytree.tree_map(lambda tensor: tensor[last], end)
     return joined, final
+
+
+def forward_rows(
+    block: SequenceMixer,
+    run: Callable[[Tensor, Any, Any], tuple[Tensor, Any]],
+    x: Tensor,
+    state: Any,
+    *,
+    lengths: Int[Tensor, " batch"] | None,
+    reset: Bool[Tensor, "batch time"] | None,
+) -> tuple[Tensor, Any]:
+    """`SequenceMixer.forward` of a block on [batch, time, input_dim] that has no gates to close.
+
+    Args:
+        block: Its widths and its initial state.
+        run: (x, state, lengths) -> (y, state) for at least one step without resets; x is finite
+            beyond the lengths, and y there is dropped.
+        x: As in `SequenceMixer.forward`, like all that follows.
+        state: Of the rows; none = the initial one.
+        lengths: Valid steps of each row.
+        reset: Where the rows restart.
+    """
+    check_input(x, block.input_dim)
+    if state is None:
+        state = block.init_state(len(x), x.device)
+    active = active_steps(x.shape[1], lengths=lengths, like=x)
+    if not x.shape[1]:
+        return x.new_zeros(len(x), 0, block.output_dim), state
+    x = mask_steps(x, active)
+    if reset is None:
+        y, state = run(x, state, lengths)
+    else:
+        kind = next(t.dtype for t in _pytree.tree_leaves(state) if t.is_floating_point())
+        fresh = block.init_state(len(x), x.device, kind)
+        y, state = run_segments(run, x, state, fresh, lengths=lengths, reset=reset)
+    return mask_steps(y, active), state

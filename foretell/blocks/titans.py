@@ -1,5 +1,6 @@
 """Titans' neural memory as a layer: projections, gates and a learned start of the memory."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -8,9 +9,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
-from foretell.blocks.segments import run_segments
-from foretell.blocks.titans_memory import Layers, MemoryCarry, titans_memory, titans_memory_step
+from foretell.blocks.protocol import SequenceMixer
+from foretell.blocks.segments import forward_rows
+from foretell.blocks.titans_memory import (
+    Layers,
+    MemoryCarry,
+    apply_memory,
+    chunk_start,
+    titans_memory,
+    titans_memory_step,
+)
 
 START_ALPHA, START_ETA = 0.01, 0.5
 """Forgetting and momentum at the start. theta starts at (1 - eta) / (2 chunk_size): the gradients
@@ -172,28 +180,10 @@ class TitansMemory(SequenceMixer):
     ) -> tuple[Float[Tensor, "batch time output_dim"], TitansState]:
         """All steps; see `SequenceMixer.forward`. Pieces between resets run as rows of their own:
         chunks begin anew at a reset."""
-        check_input(x, self.input_dim)
-        aligned = state is None
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
-        if not x.shape[1]:
-            return x.new_zeros(len(x), 0, self.output_dim), state
-        x = mask_steps(x, active)
+        run = partial(self.run_rows, aligned=state is None)
+        return forward_rows(self, run, x, state, lengths=lengths, reset=reset)
 
-        def run(
-            rows: Tensor, before: TitansState, sizes: Tensor | None
-        ) -> tuple[Tensor, TitansState]:
-            return self._run(rows, before, sizes, aligned=aligned)
-
-        if reset is None:
-            y, state = run(x, state, lengths)
-        else:
-            fresh = self.init_state(len(x), x.device, state.weights.dtype)
-            y, state = run_segments(run, x, state, fresh, lengths=lengths, reset=reset)
-        return mask_steps(y, active), state
-
-    def _run(
+    def run_rows(
         self,
         x: Float[Tensor, "batch time input_dim"],
         state: TitansState,
@@ -201,7 +191,17 @@ class TitansMemory(SequenceMixer):
         *,
         aligned: bool,
     ) -> tuple[Float[Tensor, "batch time output_dim"], TitansState]:
-        """Rows without resets."""
+        """`forward` of rows without resets, of at least one step.
+
+        Args:
+            x: Finite beyond the lengths, too.
+            state: Where the rows stand.
+            lengths: Valid steps of each row.
+            aligned: Rows that have steps stand at multiples of chunk_size: one chunk less.
+
+        Returns:
+            y, of no meaning beyond the lengths, and the state after the last valid step.
+        """
         inputs, gates = self._project(x, state)
         with torch.autocast(x.device.type, enabled=False):
             conv = state.conv
@@ -216,6 +216,44 @@ class TitansMemory(SequenceMixer):
             )  # fmt: skip
         return self._leave(y, x), self._pack(carry, conv)
 
+    def queries(
+        self,
+        x: Float[Tensor, "batch time input_dim"],
+        taps: Float[Tensor, "batch memory_dim taps"],
+        lengths: Int[Tensor, " batch"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time memory_dim"], Float[Tensor, "batch memory_dim taps"]]:
+        """q(x) for a reader that writes nothing.
+
+        Args:
+            x: What to ask about.
+            taps: W_Q x of the conv_width - 1 steps before, oldest first.
+            lengths: Valid steps of each row.
+
+        Returns:
+            q in the type of the taps, and the taps after the last valid step.
+        """
+        x, width = x.to(self.project.weight.dtype), self.memory_dim
+        q = functional.linear(x, self.project.weight[:width]).to(taps.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            if self.conv_weight is not None and self.conv_bias is not None:
+                q, taps = causal_conv(
+                    q, taps, self.conv_weight[:width], self.conv_bias[:width], lengths=lengths
+                )
+            return self._normalise(functional.silu(q) if self.silu else q), taps
+
+    def recall(
+        self,
+        q: Float[Tensor, "batch time memory_dim"],
+        state: TitansState,
+        *,
+        at_chunk_start: bool = False,
+    ) -> Float[Tensor, "batch time memory_dim"]:
+        """M(q) of a memory that stands still: as it is, or as it was before the current chunk."""
+        carry = self._unpack(state)
+        weights = chunk_start(carry, self.chunk_size) if at_chunk_start else carry.weights
+        with torch.autocast(q.device.type, enabled=False):
+            return apply_memory(weights, q)
+
     def _project(self, x: Tensor, state: TitansState) -> tuple[Tensor, Tensor]:
         """q, k and v side by side and the gates' logits, in the type of the state."""
         x = x.to(self.project.weight.dtype)
@@ -225,9 +263,10 @@ class TitansMemory(SequenceMixer):
         """q, k and v as the memory takes them."""
         inputs = functional.silu(inputs) if self.silu else inputs
         q, k, v = inputs.split(self.memory_dim, -1)
-        if self.normalise:
-            q, k = (functional.normalize(part, dim=-1, eps=NORM_EPS) for part in (q, k))
-        return q, k, v
+        return self._normalise(q), self._normalise(k), v
+
+    def _normalise(self, z: Tensor) -> Tensor:
+        return functional.normalize(z, dim=-1, eps=NORM_EPS) if self.normalise else z
 
     def _leave(self, y: Tensor, x: Tensor) -> Tensor:
         projected = y if self.output is None else self.output(y.to(self.output.weight.dtype))

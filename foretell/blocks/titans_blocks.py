@@ -7,9 +7,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.protocol import SequenceMixer
 from foretell.blocks.rms_norm import rms_norm
-from foretell.blocks.segments import run_segments
+from foretell.blocks.segments import forward_rows
 from foretell.blocks.titans import TitansMemory, TitansState
 from foretell.blocks.window_attention import SlidingWindowAttention, WindowState
 
@@ -98,19 +98,7 @@ class _MemoryAttention(SequenceMixer):
         reset: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Float[Tensor, "batch time output_dim"], MemoryAttentionState]:
         """All steps; see `SequenceMixer.forward`. Pieces between resets run as rows."""
-        check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
-        if not x.shape[1]:
-            return x.new_zeros(len(x), 0, self.output_dim), state
-        x = mask_steps(x, active)
-        if reset is None:
-            y, state = self._run(x, state, lengths)
-        else:
-            fresh = self.init_state(len(x), x.device, state.memory.weights.dtype)
-            y, state = run_segments(self._run, x, state, fresh, lengths=lengths, reset=reset)
-        return mask_steps(y, active), state
+        return forward_rows(self, self._run, x, state, lengths=lengths, reset=reset)
 
     def _build(self, num_persistent: int) -> None:
         """Parameters of its own."""

@@ -98,7 +98,7 @@ def titans_memory(
     chunks = _chunks(parts[3], active.unflatten(1, (-1, chunk_size)))
 
     weights, momentum = carry.weights, carry.momentum
-    begin = start = _chunk_start(carry, chunk_size) if shifted else weights
+    begin = start = chunk_start(carry, chunk_size) if shifted else weights
     if lengths is not None:  # A row without tokens keeps its state as it is.
         start = where_rows(sizes > 0, begin, carry.chunk_start)
     outputs = []
@@ -131,7 +131,7 @@ def titans_memory_step(
 ) -> tuple[Float[Tensor, "batch dim"], MemoryCarry]:
     """One token of `titans_memory`, by the update rule itself."""
     alpha, eta, theta = gates.sigmoid()[..., None, None].unbind(1)
-    begin = _chunk_start(carry, chunk_size)
+    begin = chunk_start(carry, chunk_size)
     written, deltas = inner_gradient(begin, k[:, None], v[:, None])
     momentum = tuple(
         eta * s - theta * (delta.mT @ inp)
@@ -140,11 +140,11 @@ def titans_memory_step(
     weights = tuple((1 - alpha) * w + s for w, s in zip(carry.weights, momentum, strict=True))
     position = carry.position + 1
     after = MemoryCarry(weights, momentum, begin, position)
-    after = after._replace(chunk_start=_chunk_start(after, chunk_size))
+    after = after._replace(chunk_start=chunk_start(after, chunk_size))
     return apply_memory(weights, q[:, None])[:, 0], after
 
 
-def _chunk_start(carry: MemoryCarry, chunk_size: int) -> Layers:
+def chunk_start(carry: MemoryCarry, chunk_size: int) -> Layers:
     """M at which the next token's gradient is taken: the present one where a chunk begins."""
     if chunk_size == 1:
         return carry.weights

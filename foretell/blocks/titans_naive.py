@@ -9,6 +9,7 @@ from foretell.blocks.protocol import where_rows
 from foretell.blocks.titans import NORM_EPS, TitansMemory, TitansState
 from foretell.blocks.titans_blocks import NORM_EPS as GATE_NORM_EPS
 from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer, MemoryAttentionState
+from foretell.blocks.titans_context import MemoryAsContext, MemoryContextState, SegmentState
 from foretell.blocks.titans_memory import Layers, MemoryCarry
 from foretell.blocks.window_attention import window_attention_naive
 
@@ -53,16 +54,6 @@ def titans_naive(
     block: TitansMemory, x: Float[Tensor, "batch time input_dim"], state: TitansState
 ) -> tuple[Float[Tensor, "batch time output_dim"], TitansState]:
     """Loop oracle of `TitansMemory`: at least one step."""
-    shapes = [weight.shape for weight in block.start]
-
-    def layers(flat: Tensor) -> Layers:
-        parts, place = [], 0
-        for rows, columns in shapes:
-            block_of = flat[:, place : place + rows * columns]
-            parts.append(block_of.reshape(-1, rows, columns))
-            place += rows * columns
-        return tuple(parts)
-
     taps, width = list(state.conv.unbind(-1)), block.memory_dim
     tokens = []
     for x_t in x.unbind(1):
@@ -79,9 +70,9 @@ def titans_naive(
         if block.normalise:
             q, k = (z / z.square().sum(1, keepdim=True).sqrt().clamp(min=NORM_EPS) for z in (q, k))
         tokens.append((q, k, v, block.gates(x_t)))
-    M = layers(state.weights)
-    start = M if block.chunk_size == 1 else layers(state.chunk_start)
-    carry = MemoryCarry(M, layers(state.momentum), start, state.position)
+    M = _layers(block, state.weights)
+    start = M if block.chunk_size == 1 else _layers(block, state.chunk_start)
+    carry = MemoryCarry(M, _layers(block, state.momentum), start, state.position)
     q, k, v, gates = (torch.stack(part, 1) for part in zip(*tokens, strict=True))
     y, carry = titans_memory_naive(q, k, v, gates, carry, chunk_size=block.chunk_size)
     y = y if block.output is None else y @ block.output.weight.T
@@ -115,6 +106,97 @@ def memory_as_layer_naive(
     told, memory = titans_naive(block.memory, x, state.memory)
     y, attention = window_attention_naive(block.attention, told, state.attention)
     return y, MemoryAttentionState(memory, attention)
+
+
+def memory_as_context_naive(
+    block: MemoryAsContext,
+    x: Float[Tensor, "batch time input_dim"],
+    state: MemoryContextState,
+) -> tuple[Float[Tensor, "batch time output_dim"], MemoryContextState]:
+    """Loop oracle of `MemoryAsContext`: lists of the segment's keys; rows at the same position."""
+    memory, taps = state.memory, state.segment.taps
+    size, attention = block.segment_size, block.attention
+    pairs = (*state.segment.keys.chunk(2, -1), *state.segment.values.chunk(2, -1))
+    k_h, k_c, v_h, v_c = (list(part.unbind(1)) for part in pairs)
+    k_p, v_p = (
+        [layer(token).expand(len(x), -1) for token in attention.persistent]
+        for layer in (attention.key, attention.value)
+    )
+    out, steps = [], list(x.unbind(1))
+    while steps:
+        held = int(memory.position[0]) % size
+        segment, steps = steps[: size - held], steps[size - held :]
+        begin = memory.chunk_start if held and size > 1 else memory.weights
+        asked, taps = _queries(block.memory, segment, taps)
+        for q in asked:
+            h = _memory(_layers(block.memory, begin), q)
+            k_h.append(attention.key(h))
+            v_h.append(attention.value(h))
+        ys = []
+        for c in segment:
+            k_c.append(attention.key(c))
+            v_c.append(attention.value(c))
+            first, last = len(k_h) - held - len(segment), len(k_c)
+            last_h = last if block.causal_guard else len(k_h)
+            k = torch.stack(k_p + k_h[first:last_h] + k_c[first:last], 1)
+            v = torch.stack(v_p + v_h[first:last_h] + v_c[first:last], 1)
+            ys.append(attention.output(_heads(attention.query(c), k, v, attention.num_heads)))
+        y = torch.stack(ys, 1)
+        told, after = titans_naive(block.memory, y, memory)
+        if not block.causal_guard:
+            asked, _ = _queries(block.memory, ys, memory.conv[:, : block.input_dim])
+            end = _layers(block.memory, after.weights)
+            told = torch.stack([_memory(end, q) for q in asked], 1)
+        out.append(y * told)
+        memory = after
+    keys, values = (
+        torch.cat([torch.stack(part[len(part) - size + 1 :], 1) for part in pair], -1)
+        if size > 1
+        else state.segment.keys
+        for pair in ((k_h, k_c), (v_h, v_c))
+    )
+    return torch.cat(out, 1), MemoryContextState(memory, SegmentState(keys, values, taps))
+
+
+def _queries(
+    block: TitansMemory,
+    tokens: list[Float[Tensor, "batch input_dim"]],
+    taps: Float[Tensor, "batch dim taps"],
+) -> tuple[list[Float[Tensor, "batch dim"]], Float[Tensor, "batch dim taps"]]:
+    """q of the tokens of a memory with all its parts, and the taps after them."""
+    assert block.conv_weight is not None and block.conv_bias is not None
+    width, out = block.memory_dim, []
+    for token in tokens:
+        seen = torch.cat([taps, (token @ block.project.weight[:width].T)[..., None]], -1)
+        mixed = (seen * block.conv_weight[:width]).sum(-1) + block.conv_bias[:width]
+        q = mixed * torch.sigmoid(mixed)
+        out.append(q / q.square().sum(1, keepdim=True).sqrt().clamp(min=NORM_EPS))
+        taps = seen[..., 1:]
+    return out, taps
+
+
+def _heads(
+    q: Float[Tensor, "batch width"],
+    k: Float[Tensor, "batch keys width"],
+    v: Float[Tensor, "batch keys width"],
+    num_heads: int,
+) -> Float[Tensor, "batch width"]:
+    """Softmax attention of one query, head by head."""
+    mixed = []
+    for q_own, k_own, v_own in zip(*(z.chunk(num_heads, -1) for z in (q, k, v)), strict=True):
+        scores = (k_own * q_own[:, None]).sum(-1) / q_own.shape[-1] ** 0.5
+        mixed.append((torch.softmax(scores, 1)[..., None] * v_own).sum(1))
+    return torch.cat(mixed, -1)
+
+
+def _layers(block: TitansMemory, flat: Float[Tensor, "batch size"]) -> Layers:
+    """The matrices of a memory from a state's row."""
+    parts, place = [], 0
+    for rows, columns in (weight.shape for weight in block.start):
+        part = flat[:, place : place + rows * columns]
+        parts.append(part.reshape(-1, rows, columns))
+        place += rows * columns
+    return tuple(parts)
 
 
 def _memory(weights: Layers, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch dim"]:

@@ -4,11 +4,12 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
-from foretell.blocks.segments import run_segments
+from foretell.blocks.persistent_attention import PersistentAttention
+from foretell.blocks.protocol import SequenceMixer
+from foretell.blocks.segments import forward_rows
 
 
 class WindowState(NamedTuple):
@@ -22,7 +23,7 @@ class WindowState(NamedTuple):
     """Steps so far."""
 
 
-class SlidingWindowAttention(SequenceMixer):
+class SlidingWindowAttention(PersistentAttention, SequenceMixer):
     """Softmax attention of step t over steps t - window + 1 .. t and the persistent tokens.
 
     o_t = W_o sum_j softmax(q_t . k_j / sqrt(head_dim))_j v_j per head. Steps run in blocks of
@@ -38,27 +39,11 @@ class SlidingWindowAttention(SequenceMixer):
     def __init__(
         self, input_dim: int, num_heads: int, *, window: int = 64, num_persistent: int = 0
     ) -> None:
-        super().__init__()
-        if num_heads < 1 or input_dim % num_heads:
-            raise ValueError(f"num_heads must divide input_dim {input_dim}, got {num_heads}")
-        if window < 1 or num_persistent < 0:
-            raise ValueError(
-                "window must be at least 1 and num_persistent at least 0, got "
-                f"{window} and {num_persistent}"
-            )
+        super().__init__(input_dim, num_heads, num_persistent=num_persistent)
+        if window < 1:
+            raise ValueError(f"window must be at least 1, got {window}")
         self.input_dim = self.output_dim = input_dim
-        self.num_heads, self.window = num_heads, window
-        self.persistent = nn.Parameter(torch.empty(num_persistent, input_dim))
-        self.query, self.key, self.value, self.output = (
-            nn.Linear(input_dim, input_dim, bias=False) for _ in range(4)
-        )
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Matrices Glorot uniform, persistent tokens from N(0, 1)."""
-        nn.init.normal_(self.persistent)
-        for layer in (self.query, self.key, self.value, self.output):
-            nn.init.xavier_uniform_(layer.weight)
+        self.window = window
 
     def extra_repr(self) -> str:
         """Sizes for `print(module)`."""
@@ -82,14 +67,15 @@ class SlidingWindowAttention(SequenceMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: WindowState
     ) -> tuple[Float[Tensor, "batch output_dim"], WindowState]:
         """One step: softmax over the kept keys and its own."""
-        q, k, v = self._project(x_t[:, None], state)
+        x, kind = x_t[:, None], state.keys.dtype
+        q, (k, v) = self.project_queries(x, kind), self.project_keys(x, kind)
         with torch.autocast(x_t.device.type, enabled=False):
             keys, values = torch.cat([state.keys, k], 1), torch.cat([state.values, v], 1)
             ages = torch.arange(self.window - 1, -1, -1, device=x_t.device)
             seen = ages <= state.position[:, None]
-            o = self._attend(q, keys, values, seen[:, None])
+            mixed = self.attend(q, keys, values, seen[:, None])
         after = WindowState(keys[:, 1:], values[:, 1:], state.position + 1)
-        return self._leave(o, x_t)[:, 0], after
+        return self.project_output(mixed, x_t.dtype)[:, 0], after
 
     def forward(
         self,
@@ -100,19 +86,7 @@ class SlidingWindowAttention(SequenceMixer):
         reset: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Float[Tensor, "batch time output_dim"], WindowState]:
         """All steps; see `SequenceMixer.forward`. Pieces between resets run as rows."""
-        check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
-        if not x.shape[1]:
-            return x.new_zeros(len(x), 0, self.output_dim), state
-        x = mask_steps(x, active)
-        if reset is None:
-            y, state = self._run(x, state, lengths)
-        else:
-            fresh = self.init_state(len(x), x.device, state.keys.dtype)
-            y, state = run_segments(self._run, x, state, fresh, lengths=lengths, reset=reset)
-        return mask_steps(y, active), state
+        return forward_rows(self, self._run, x, state, lengths=lengths, reset=reset)
 
     def _run(
         self,
@@ -122,8 +96,8 @@ class SlidingWindowAttention(SequenceMixer):
     ) -> tuple[Float[Tensor, "batch time output_dim"], WindowState]:
         """Rows without resets."""
         batch, time, _ = x.shape
-        window, kept = self.window, self.window - 1
-        q, k, v = self._project(x, state)
+        window, kind = self.window, state.keys.dtype
+        q, (k, v) = self.project_queries(x, kind), self.project_keys(x, kind)
         with torch.autocast(x.device.type, enabled=False):
             keys, values = torch.cat([state.keys, k], 1), torch.cat([state.values, v], 1)
             more = -time % window
@@ -138,45 +112,20 @@ class SlidingWindowAttention(SequenceMixer):
             begun = begun.unfold(1, 2 * window, window)
             age = window + torch.arange(window, device=x.device)[:, None] - place[: 2 * window]
             seen = begun[:, :, None] & (age >= 0) & (age < window)
-            o = self._attend(queries.flatten(0, 1), keys_seen, values_seen, seen.flatten(0, 1))
-        y = self._leave(o.unflatten(0, (batch, -1)).flatten(1, 2)[:, :time], x)
+            mixed = self.attend(queries.flatten(0, 1), keys_seen, values_seen, seen.flatten(0, 1))
+        mixed = mixed.unflatten(0, (batch, -1)).flatten(1, 2)[:, :time]
         sizes = torch.full_like(state.position, time) if lengths is None else lengths.to(x.device)
-        last = (sizes[:, None] + torch.arange(kept, device=x.device))[..., None]
-        last = last.expand(-1, -1, self.input_dim)
-        after = WindowState(keys.gather(1, last), values.gather(1, last), state.position + sizes)
-        return y, after
+        keys, values = last_steps(keys, sizes, window - 1), last_steps(values, sizes, window - 1)
+        y = self.project_output(mixed, x.dtype)
+        return y, WindowState(keys, values, state.position + sizes)
 
-    def _project(self, x: Tensor, state: WindowState) -> tuple[Tensor, Tensor, Tensor]:
-        """q, k and v of every step, in the type of the state."""
-        x, kind = x.to(self.query.weight.dtype), state.keys.dtype
-        return self.query(x).to(kind), self.key(x).to(kind), self.value(x).to(kind)
 
-    def _attend(
-        self,
-        q: Float[Tensor, "rows queries width"],
-        k: Float[Tensor, "rows keys width"],
-        v: Float[Tensor, "rows keys width"],
-        seen: Bool[Tensor, "rows queries keys"],
-    ) -> Float[Tensor, "rows queries width"]:
-        """Softmax over the seen keys and the persistent ones."""
-        token = self.persistent.to(q)
-        always = [
-            functional.linear(token, layer.weight.to(q)).expand(len(q), -1, -1)
-            for layer in (self.key, self.value)
-        ]
-        seen = functional.pad(seen, (len(token), 0), value=True)
-        q, k, v = (
-            part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for part in (q, torch.cat([always[0], k], 1), torch.cat([always[1], v], 1))
-        )
-        scores = (q @ k.mT) * q.shape[-1] ** -0.5
-        shares = scores.masked_fill(~seen[:, None], -torch.inf).softmax(-1)
-        mixed: Tensor = (shares @ v).transpose(1, 2).flatten(2)
-        return mixed
-
-    def _leave(self, o: Tensor, x: Tensor) -> Tensor:
-        projected: Tensor = self.output(o.to(self.output.weight.dtype))
-        return projected.to(x.dtype)
+def last_steps(
+    joined: Float[Tensor, "batch steps width"], sizes: Int[Tensor, " batch"], kept: int
+) -> Float[Tensor, "batch kept width"]:
+    """The last `kept` of the kept steps before a sequence and of its first `sizes` steps."""
+    last = (sizes[:, None] + torch.arange(kept, device=joined.device))[..., None]
+    return joined.gather(1, last.expand(-1, -1, joined.shape[-1]))
 
 
 def window_attention_naive(

@@ -35,7 +35,9 @@ from foretell.blocks.sparse_recurrent import SparseRecurrent, sparse_recurrent_n
 from foretell.blocks.stack import Stack
 from foretell.blocks.titans import TitansMemory
 from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
+from foretell.blocks.titans_context import MemoryAsContext
 from foretell.blocks.titans_naive import (
+    memory_as_context_naive,
     memory_as_gate_naive,
     memory_as_layer_naive,
     titans_naive,
@@ -140,6 +142,13 @@ CASES = [
          memory_as_gate_naive),
     Case("titans_layer", lambda: MemoryAsLayer(DIM, 1, window=5, num_persistent=3, chunk_size=4,
                                                depth=1), memory_as_layer_naive),
+    Case("titans_context", lambda: MemoryAsContext(DIM, 1, segment_size=4, num_persistent=2),
+         memory_as_context_naive),
+    Case("titans_context_1", lambda: MemoryAsContext(DIM, 3, segment_size=1, num_persistent=0,
+                                                     depth=1), memory_as_context_naive),
+    Case("titans_context_literal", lambda: MemoryAsContext(DIM, 3, segment_size=5, depth=1,
+                                                           causal_guard=False),
+         memory_as_context_naive),
 ]  # fmt: skip
 STREAMABLE = [case for case in CASES if case.make().streamable]
 CAUSAL = [case for case in CASES if case.make().causal]
@@ -200,7 +209,7 @@ def gradients(block: SequenceMixer, y: Any, state: Any, sources: list[torch.Tens
 def leaf_state(case: Case, block: SequenceMixer, batch: int) -> tuple[Any, Any]:
     """A random state whose floating fields want gradients, and those fields."""
     state = random_state(case, block, batch)
-    if hasattr(state, "_fields") and any(torch.is_tensor(t) for t in state):
+    if case.without_gradient and any(torch.is_tensor(t) for t in state):
         held = {name: getattr(state, name) for name in state._fields}
         free = {
             n: t for n, t in held.items() if n not in case.without_gradient and torch.is_tensor(t)
@@ -349,7 +358,8 @@ def test_t9_extreme_inputs_stay_finite(case, scale, batch, time):
     x = (scale * inputs(case, batch, time, torch.float32).sign()).requires_grad_()
     # Unbounded by definition: 65 steps of growth are the answer, of ReLU's state, of a descent
     # along keys of any norm, or by an MLP (float64 reaches 1e25 as well).
-    if case.name in ("rnn_relu", "titans_plain", "titans_deep", "titans_gate"):
+    unbounded = ("rnn_relu", "titans_plain", "titans_deep", "titans_gate", "titans_context")
+    if case.name in unbounded:
         x = (x / 1e4).detach().requires_grad_()
     y, end = block(x)
     grads = gradients(block, y, end, [x, *block.parameters()])
