@@ -135,11 +135,17 @@ def pretrain_and_score(
         raise ValueError(f"metrics.json of {scored} has no {missing[0]}")
     return {
         **{name: found.get(name) for name in metrics},
-        "windows": next((v for k, v in found.items() if k.endswith("all/mean/frames")), None),
+        "windows": num_windows(found),
         "train_seconds": round(middle - started, 1),
         "score_seconds": round(time.monotonic() - middle, 1),
         "commit": commit(),
     }
+
+
+def num_windows(found: Mapping[str, Any]) -> Cell:
+    """Windows scored: the frames at one horizon, to each of which a window gives one."""
+    names = re.compile(r"forecast/model/all/[0-9.]+s/frames")
+    return max((value for name, value in found.items() if names.fullmatch(name)), default=None)
 
 
 def flags(values: dict[str, Any]) -> list[str]:

@@ -27,6 +27,12 @@ def summary(rows: list[Row], metrics: Sequence[str], *, reference: str = "") -> 
     for (variant, fold), members in groups.items():
         for horizon in judged_horizons(metrics):
             lines += verdicts(variant, fold, members, groups, horizon, reference)
+    lines += across_folds(groups, metrics)
+    for fold in dict.fromkeys(fold for _, fold in groups):
+        counts = {row["windows"] for row in rows if row["fold"] == fold and row.get("windows")}
+        if counts:
+            where = f" in {fold}" if fold else ""
+            lines += ["", f"Windows scored{where}: {', '.join(sorted(counts))}."]
     return "\n".join(lines) + "\n"
 
 
@@ -81,6 +87,35 @@ def verdicts(
         )
         place = f" ({fold})" if fold else ""
         lines += ["", f"{variant}{place} against {name} at {horizon}: {_told(gain)}"]
+    return lines
+
+
+def across_folds(groups: dict[tuple[str, str], list[Row]], metrics: Sequence[str]) -> list[str]:
+    """All-ray L1 minus that of the fold's best copy-last, fold by fold: is the sign the same?"""
+    names = [name for name in metrics if name.split("/")[2:3] == ["all"]]
+    columns = [name for name in names if name.split("/")[1] == "model" and name.endswith("/l1_m")]
+    folds = list(dict.fromkeys(fold for _, fold in groups))
+    if len(folds) < 2 or not columns:
+        return []
+    heads = ["model minus best copy-last, all rays, L1 (m)", *folds, "sign"]
+    lines = ["", _line(heads), "|" + "---|" * len(heads)]
+    for variant in dict.fromkeys(variant for variant, _ in groups):
+        for column in columns:
+            place = column.split("/")[2:]
+            rivals = [
+                name
+                for name in names
+                if name.split("/")[1].startswith("copy_last") and name.split("/")[2:] == place
+            ]
+            cells, signs = [], set()
+            for fold in folds:
+                rows = groups.get((variant, fold), [])
+                best = [min(float(row[n]) for n in rivals if row.get(n)) for row in rows]
+                gaps = [float(row[column]) - low for row, low in zip(rows, best, strict=True)]
+                cells.append(spread(gaps))
+                signs |= {"below" if gap < 0 else "above" for gap in gaps}
+            sign = f"{signs.pop()} everywhere" if len(signs) == 1 else "mixed"
+            lines.append(_line([f"{variant}, {place[-2]}", *cells, sign if all(cells) else ""]))
     return lines
 
 

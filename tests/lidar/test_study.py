@@ -10,7 +10,7 @@ from foretell.config import RunOptions
 from foretell.errors import UserError
 from lidar.config import ForecastStudyConfig
 from lidar.evaluation.moving_gain import CONDITIONS
-from lidar.study import fingerprint, flags, spelt_out, study_rows
+from lidar.study import fingerprint, flags, num_windows, spelt_out, study_rows
 from lidar.study_summary import judged_horizons, spread, summary
 
 CONFIG = ForecastStudyConfig(
@@ -97,6 +97,34 @@ def test_summary_gives_spread_and_verdicts():
     assert "full against nf at 0.5s: the gain counts" in text
     assert "nf against copy_last at 0.5s: no gain" in text
     assert "moving/l1_m 1.450 against 1.000 (spread of the difference 0.071, fails)" in text
+
+
+def test_folds_are_compared_by_the_sign_of_the_gap():
+    place = "all/0.5s/l1_m"
+    names = [f"forecast/{who}/{place}" for who in ("model", "copy_last_a", "copy_last_b")]
+
+    def row(variant, fold, seed, *values):
+        cells = dict(zip(names, map(str, values), strict=True))
+        return {"variant": variant, "fold": fold, "seed": str(seed), "windows": "6", **cells}
+
+    rows = [
+        row("good", "one", 0, 0.5, 1.0, 0.75), row("good", "one", 1, 0.25, 1.0, 0.75),
+        row("good", "two", 0, 0.5, 0.75, 2.0), row("other", "one", 0, 0.5, 1.0, 0.75),
+        row("other", "two", 0, 1.0, 0.75, 2.0), row("half_run", "one", 0, 0.5, 1.0, 0.75),
+    ]  # fmt: skip
+    text = summary(rows, names)
+    assert "| good, 0.5s | -0.375 ± 0.177 | -0.250 | below everywhere |" in text
+    assert "| other, 0.5s | -0.250 | 0.250 | mixed |" in text
+    assert "| half_run, 0.5s | -0.250 |  |  |" in text
+    assert text.endswith("Windows scored in one: 6.\n\nWindows scored in two: 6.\n")
+    assert "best copy-last" not in summary(rows[:2], names)
+
+
+def test_windows_are_the_frames_of_one_horizon():
+    place = "forecast/model/all"
+    found = {f"{place}/0.5s/frames": 72, f"{place}/1.0s/frames": 72, f"{place}/mean/frames": 144}
+    assert num_windows(found) == 72
+    assert num_windows({f"{place}/mean/l1_m": 0.5}) is None
 
 
 def test_spread_of_few_values():
