@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from foretell.blocks.stack import LRCN, Stack, TimeDistributed
     from foretell.blocks.titans import TitansMemory
     from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
+    from foretell.blocks.titans_context import MemoryAsContext
     from foretell.blocks.window_attention import SlidingWindowAttention
 
 _HOME = {
@@ -54,6 +55,7 @@ _HOME = {
     "Mamba2": "mamba2",
     "MatrixGRU": "matrix_cells",
     "MatrixLSTM": "matrix_cells",
+    "MemoryAsContext": "titans_context",
     "MemoryAsGate": "titans_blocks",
     "MemoryAsLayer": "titans_blocks",
     "MixerConfig": "config",
@@ -93,6 +95,7 @@ __all__ = [
     "Mamba2",
     "MatrixGRU",
     "MatrixLSTM",
+    "MemoryAsContext",
     "MemoryAsGate",
     "MemoryAsLayer",
     "MixerConfig",

@@ -10,6 +10,9 @@ from foretell.blocks.mamba2 import Mamba2
 from foretell.blocks.protocol import SequenceMixer
 from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
 from foretell.blocks.s4d import S4D
+from foretell.blocks.titans import TitansMemory
+from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
+from foretell.blocks.titans_context import MemoryAsContext
 
 
 def build_mixer(config: MixerConfig, input_dim: int) -> SequenceMixer:
@@ -43,6 +46,14 @@ def build_mixer(config: MixerConfig, input_dim: int) -> SequenceMixer:
             return Mamba2(input_dim, **_options(config.mamba2))
         case "aaren":
             return AarenBlock(input_dim, **_options(config.aaren))
+        case "titans":
+            return TitansMemory(input_dim, **_options(config.titans))
+        case "titans_mac":
+            return MemoryAsContext(input_dim, **_options(config.titans_mac))
+        case "titans_mag":
+            return MemoryAsGate(input_dim, **_options(config.titans_window))
+        case "titans_mal":
+            return MemoryAsLayer(input_dim, **_options(config.titans_window))
 
 
 def _options(config: Any) -> dict[str, Any]:

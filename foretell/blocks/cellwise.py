@@ -18,8 +18,10 @@ from foretell.blocks.protocol import (
     active_steps,
     check_input,
     mask_steps,
+    state_numel,
     where_rows,
 )
+from foretell.blocks.titans import TitansMemory
 
 
 class CellwiseState(NamedTuple):
@@ -40,13 +42,18 @@ class CellwiseMixer(SequenceMixer):
         kernel_size: Odd edge of the convolution.
 
     Raises:
-        ValueError: The mixer cannot step.
+        ValueError: The mixer cannot step, or has a neural memory: its state is too large.
     """
 
     def __init__(self, mixer: SequenceMixer, input_dim: int, *, kernel_size: int = 3) -> None:
         super().__init__()
         if not mixer.streamable:
             raise ValueError(f"{type(mixer).__name__} cannot step, which a volume needs")
+        if any(isinstance(part, TitansMemory) for part in mixer.modules()):
+            raise ValueError(
+                f"{type(mixer).__name__} would keep {state_numel(mixer.init_state(1))} numbers in "
+                "every cell, the weights of a neural memory: too many, take another mixer"
+            )
         self.input_dim, self.output_dim = input_dim, mixer.output_dim
         self.chunk_invariant, self.bounded_state = mixer.chunk_invariant, mixer.bounded_state
         self.gather = SameConv3d(mixer.output_dim + input_dim, mixer.input_dim, kernel_size)

@@ -97,8 +97,85 @@ class AarenConfig:
     """Of both parts."""
 
 
-Kind = Literal["rnn", "rnn_relu", "gru", "lstm", "lssl", "s4d", "mamba2", "aaren"]
-_BRANCH = {"rnn": "recurrent", "rnn_relu": "recurrent", "gru": "recurrent"}
+@dataclass(frozen=True)
+class TitansConfig:
+    """Neural memory of Titans alone (2501.00663); the width of y is memory_dim."""
+
+    memory_dim: int | None = None
+    """Width of queries, keys and values; none = that of x."""
+    depth: int = 1
+    """Layers of the memory; 1 = a matrix."""
+    hidden_dim: int | None = None
+    """Width between the memory's layers; none = memory_dim."""
+    chunk_size: int = 16
+    """Tokens whose gradients are taken at one memory; part of the model."""
+    conv_width: int | None = 4
+    """Taps of the convolution; none = no convolution."""
+    silu: bool = True
+    """Apply SiLU to queries, keys and values."""
+    normalise: bool = True
+    """Queries and keys of norm 1."""
+    zero_start: bool = False
+    """The memory starts from 0; at depth 1 alone."""
+
+
+@dataclass(frozen=True)
+class TitansContextConfig:
+    """Titans' memory as context of attention inside segments (MAC); the width of y is that of x."""
+
+    num_heads: int = 4
+    """Heads; must divide the width."""
+    segment_size: int = 16
+    """Tokens of a segment and of a chunk of the memory; part of the model."""
+    num_persistent: int = 4
+    """Learned tokens that every token sees."""
+    depth: int = 2
+    """Layers of the memory."""
+    hidden_dim: int | None = None
+    """Width between the memory's layers; none = that of x."""
+    causal_guard: bool = True
+    """False = the published equations to the letter, which leak inside a segment."""
+
+
+@dataclass(frozen=True)
+class TitansWindowConfig:
+    """Titans' memory with sliding-window attention (MAG, MAL); the width of y is that of x."""
+
+    num_heads: int = 4
+    """Heads; must divide the width."""
+    window: int = 64
+    """Steps that attention sees, the present one included."""
+    num_persistent: int = 4
+    """Learned tokens before the first step."""
+    depth: int = 2
+    """Layers of the memory."""
+    hidden_dim: int | None = None
+    """Width between the memory's layers; none = that of x."""
+    chunk_size: int = 16
+    """Tokens whose gradients are taken at one memory; part of the model."""
+
+
+Kind = Literal[
+    "rnn",
+    "rnn_relu",
+    "gru",
+    "lstm",
+    "lssl",
+    "s4d",
+    "mamba2",
+    "aaren",
+    "titans",
+    "titans_mac",
+    "titans_mag",
+    "titans_mal",
+]
+_BRANCH = {
+    "rnn": "recurrent",
+    "rnn_relu": "recurrent",
+    "gru": "recurrent",
+    "titans_mag": "titans_window",
+    "titans_mal": "titans_window",
+}
 
 
 @dataclass(frozen=True)
@@ -114,6 +191,10 @@ class MixerConfig:
     s4d: S4dConfig = field(default_factory=S4dConfig)
     mamba2: Mamba2Config = field(default_factory=Mamba2Config)
     aaren: AarenConfig = field(default_factory=AarenConfig)
+    titans: TitansConfig = field(default_factory=TitansConfig)
+    titans_mac: TitansContextConfig = field(default_factory=TitansContextConfig)
+    titans_window: TitansWindowConfig = field(default_factory=TitansWindowConfig)
+    """Of titans_mag and titans_mal."""
 
     def __post_init__(self) -> None:
         chosen = _BRANCH.get(self.kind, self.kind)

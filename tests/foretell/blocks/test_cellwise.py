@@ -6,6 +6,9 @@ from torch import nn
 
 from foretell.blocks.cellwise import CellwiseMixer
 from foretell.blocks.recurrent import GRU, LSTM
+from foretell.blocks.stack import Stack
+from foretell.blocks.titans import TitansMemory
+from foretell.blocks.titans_context import MemoryAsContext
 
 
 def block_and_seed(mixer_class=GRU, batch=2):
@@ -66,6 +69,9 @@ def test_content_moves_between_cells_and_gradient_crosses_steps():
 def test_what_it_cannot_do_is_named():
     with pytest.raises(ValueError, match="GRU cannot step"):
         CellwiseMixer(GRU(4, 5, bidirectional=True), 3)
+    for mixer in (TitansMemory(4), MemoryAsContext(4, 2), Stack([TitansMemory(4)])):
+        with pytest.raises(ValueError, match=r"would keep \d+ numbers in every cell"):
+            CellwiseMixer(mixer, 3)
     block, _, x = block_and_seed()
     with pytest.raises(ValueError, match="start a volume recurrence from seed_state"):
         block(x)
