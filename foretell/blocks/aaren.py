@@ -4,7 +4,6 @@ The learned query of a layer does not depend on x (2405.13956); attention over a
 then a recurrence with a state of constant size. Layers feed each other like those of a Transformer.
 """
 
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -13,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
-from foretell.blocks.scan.softmax import Carry, softmax_scan
+from foretell.blocks.scan.backends import SOFTMAX_SCANS, Scan, ScanBackend, choose_scan
+from foretell.blocks.scan.softmax import softmax_scan
 from foretell.blocks.segments import segment_ids
 
 
@@ -43,6 +43,7 @@ class Aaren(SequenceMixer):
             the vector is projected like x.
         scan_fn: Running softmax with the signature of `scan.naive.softmax_scan`; by default in
             chunks, `functools.partial(softmax_scan, chunk_size=...)` for others.
+        scan_backend: "auto" runs `scan_fn`, the others a scan of ours.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class Aaren(SequenceMixer):
         head_dim: int | None = None,
         output_dim: int | None = None,
         seed_dim: int | None = None,
-        scan_fn: Callable[..., tuple[Tensor, Carry]] = softmax_scan,
+        scan_fn: Scan = softmax_scan,
+        scan_backend: ScanBackend = "auto",
     ) -> None:
         super().__init__()
         if num_heads < 1 or (head_dim is None and input_dim % num_heads):
@@ -62,7 +64,7 @@ class Aaren(SequenceMixer):
             )
         self.input_dim, self.output_dim = input_dim, output_dim or input_dim
         self.num_heads, self.head_dim = num_heads, head_dim or input_dim // num_heads
-        self.scan_fn = scan_fn
+        self.scan_fn = choose_scan(SOFTMAX_SCANS, scan_backend, scan_fn)
         width = self.num_heads * self.head_dim
         self.token = nn.Parameter(torch.empty(input_dim))
         self.query = nn.Linear(input_dim, width)
@@ -184,6 +186,7 @@ class AarenBlock(SequenceMixer):
         dropout: Of both parts' outputs and of the hidden layer.
         seed_dim: As in `Aaren`.
         scan_fn: As in `Aaren`.
+        scan_backend: As in `Aaren`.
     """
 
     def __init__(
@@ -196,13 +199,16 @@ class AarenBlock(SequenceMixer):
         activation: Literal["relu", "gelu"] = "gelu",
         dropout: float = 0.0,
         seed_dim: int | None = None,
-        scan_fn: Callable[..., tuple[Tensor, Carry]] = softmax_scan,
+        scan_fn: Scan = softmax_scan,
+        scan_backend: ScanBackend = "auto",
     ) -> None:
         super().__init__()
         self.input_dim = self.output_dim = input_dim
         self.feedforward_dim = feedforward_dim or 4 * input_dim
         self.pre_norm, self.activation, self.dropout = pre_norm, activation, dropout
-        self.attention = Aaren(input_dim, num_heads, seed_dim=seed_dim, scan_fn=scan_fn)
+        self.attention = Aaren(
+            input_dim, num_heads, seed_dim=seed_dim, scan_fn=scan_fn, scan_backend=scan_backend
+        )
         self.expand = nn.Linear(input_dim, self.feedforward_dim)
         self.contract = nn.Linear(self.feedforward_dim, input_dim)
         self.attention_norm = nn.LayerNorm(input_dim)

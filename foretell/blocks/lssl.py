@@ -41,6 +41,8 @@ class LSSL(TimeInvariantMixer):
         dt_min: Shortest step at the start.
         dt_max: Longest step at the start.
         block_size: See `TimeInvariantMixer`.
+        seed_dim: Width of the vector that `seed_state` takes; none = no such map.
+        readout_dim: Width of what `readout` gives; none = no such map.
     """
 
     max_block_size = 1024
@@ -60,6 +62,8 @@ class LSSL(TimeInvariantMixer):
         dt_min: float = 1e-3,
         dt_max: float = 1e-1,
         block_size: int = 256,
+        seed_dim: int | None = None,
+        readout_dim: int | None = None,
     ) -> None:
         super().__init__(dim, state_dim, block_size=block_size)
         if num_outputs < 1:
@@ -78,6 +82,7 @@ class LSSL(TimeInvariantMixer):
         self.C = nn.Parameter(torch.empty(dim, num_outputs, state_dim))
         self.D = nn.Parameter(torch.empty(dim, num_outputs))
         self.mix = nn.Linear(num_outputs * dim, dim)
+        self._make_maps(seed_dim, readout_dim)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -90,6 +95,7 @@ class LSSL(TimeInvariantMixer):
         nn.init.normal_(self.C)
         nn.init.normal_(self.D)
         self.mix.reset_parameters()
+        self._reset_maps()
 
     def extra_repr(self) -> str:
         """Sizes for `print(module)`."""

@@ -1,8 +1,7 @@
 """Mamba-2, a selective state-space layer, with remedies for its collapse on long sequences."""
 
 import math
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,22 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.rms_norm import rms_norm
-from foretell.blocks.scan import naive
-from foretell.blocks.scan.chunked import linear_scan, ssd
+from foretell.blocks.scan.backends import LINEAR_SCANS, SSD_SCANS, Scan, ScanBackend, choose_scan
+from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.normalised import end_position, norm_scale, normalised_scan
 from foretell.blocks.scan.recent import RecentInputs, clear_recent, push_recent, read_recent
-from foretell.blocks.scan.window import WindowCarry, start_window, windowed_ssd
+from foretell.blocks.scan.window import WindowCarry, start_window, window_state, windowed_ssd
 from foretell.blocks.segments import segment_ids
+from foretell.blocks.state_maps import LinearStateMixer
 
 DECAY_RATE = (1.0, 16.0)
 """Range of exp(A_log) at the start, uniform."""
 TIME_STEP = (1e-3, 1e-1)
 """Range of dt at the start, uniform in its logarithm."""
-
-SsdScan = Callable[..., tuple[Tensor, Tensor]]
-"""(x, log_a, B, C, h0, *, segment) -> (y, h), as `scan.naive.ssd`."""
 
 
 class Mamba2State(NamedTuple):
@@ -41,7 +38,7 @@ class Mamba2State(NamedTuple):
     """Inputs inside the window; empty without one."""
 
 
-class Mamba2(SequenceMixer):
+class Mamba2(LinearStateMixer):
     """State-space duality layer (Mamba-2, 2405.21060).
 
     z, x, B, C, dt = in_proj(input); x, B, C pass a causal depthwise convolution and SiLU; per head
@@ -76,6 +73,8 @@ class Mamba2(SequenceMixer):
         norm_every: Steps k between normalisations, counted from where the sequence began; part of
             the model. 1 is the paper's rule and a loop, 32 and more are fast.
         window: Inputs r that a state remembers.
+        seed_dim: Width of the vector that `seed_state` takes; none = no such map.
+        readout_dim: Width of what `readout` gives; none = no such map.
         chunk_size: Steps that the scan computes at once; 32 suits a CPU, 64 to 256 a GPU.
         scan_fn: Scan with the signature of `scan.naive.ssd` instead of ours, say a fused kernel.
         scan_backend: "auto" runs `scan_fn`, the others a scan of ours.
@@ -89,6 +88,8 @@ class Mamba2(SequenceMixer):
         >>> y.shape, state.ssm.shape
         (torch.Size([2, 10, 8]), torch.Size([2, 4, 4, 4]))
     """
+
+    mapped_fields = ("ssm", "conv")
 
     def __init__(
         self,
@@ -108,9 +109,11 @@ class Mamba2(SequenceMixer):
         max_state_norm: float | None = None,
         norm_every: int = 1,
         window: int | None = None,
+        seed_dim: int | None = None,
+        readout_dim: int | None = None,
         chunk_size: int = 32,
-        scan_fn: SsdScan = ssd,
-        scan_backend: Literal["auto", "naive", "chunked"] = "auto",
+        scan_fn: Scan = ssd,
+        scan_backend: ScanBackend = "auto",
     ) -> None:
         super().__init__()
         self.input_dim = self.output_dim = input_dim
@@ -133,6 +136,7 @@ class Mamba2(SequenceMixer):
         self.skip = nn.Parameter(torch.empty(self.num_heads))
         self.norm_weight = nn.Parameter(torch.empty(self.inner_dim))
         self.out_proj = nn.Linear(self.inner_dim, input_dim, bias=bias)
+        self._make_maps(seed_dim, readout_dim)
         self.reset_parameters()
 
     def _check(self) -> None:
@@ -156,21 +160,16 @@ class Mamba2(SequenceMixer):
             )
         if self.max_state_norm is not None and not self.max_state_norm > 0:
             raise ValueError(f"max_state_norm must be above 0, got {self.max_state_norm:g}")
-        if self.scan_backend not in ("auto", "naive", "chunked"):
-            raise ValueError(
-                f"scan_backend must be auto, naive or chunked, got {self.scan_backend!r}"
-            )
+        choose_scan(SSD_SCANS, self.scan_backend, self.scan_fn)
         own = self.scan_fn is ssd
-        if not own and self.scan_backend != "auto":
-            raise ValueError(f"scan_fn needs scan_backend auto, got {self.scan_backend!r}")
         if self.per_channel and (self.num_groups > 1 or not own):
             raise ValueError("per_channel takes num_groups = 1 and no scan_fn: it has no such scan")
         if self.window is not None and (
             self.per_channel or self.max_state_norm is not None or not own
-            or self.scan_backend == "naive"
+            or self.scan_backend in ("naive", "tree")
         ):  # fmt: skip
             raise ValueError(
-                "window excludes per_channel, max_state_norm, scan_fn and scan_backend naive"
+                "window excludes per_channel, max_state_norm, scan_fn, scan_backend naive and tree"
             )
 
     def reset_parameters(self) -> None:
@@ -180,6 +179,7 @@ class Mamba2(SequenceMixer):
         """
         self.in_proj.reset_parameters()
         self.out_proj.reset_parameters()
+        self._reset_maps()
         bound = self.conv_width**-0.5
         nn.init.uniform_(self.conv_weight, -bound, bound)
         if self.conv_bias is not None:
@@ -338,19 +338,20 @@ class Mamba2(SequenceMixer):
         segment: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Steps without normalisation, by the chosen scan."""
-        loop = self.scan_backend == "naive"
+        form = "chunked" if self.scan_backend == "auto" else self.scan_backend
         if self.per_channel:
             log_a = -dt[..., None, None] * self._rate(dt)
-            scan = naive.linear_scan if loop else linear_scan
+            scan = LINEAR_SCANS[form]
             states, h = scan(log_a, x[..., None] * B[:, :, :, None], h, segment=segment)
             return (states * C[:, :, :, None]).sum(-1), h
         log_a = -dt * self._rate(dt)
-        single = self.max_state_norm is not None and self.norm_every == 1
         if self.scan_fn is not ssd:
             return self.scan_fn(x, log_a, B, C, h, segment=segment)
-        if loop or (single and self.scan_backend == "auto"):
-            return naive.ssd(x, log_a, B, C, h, segment=segment)
-        return ssd(x, log_a, B, C, h, segment=segment, chunk_size=self.chunk_size)
+        if self.max_state_norm is not None and self.norm_every == 1 and self.scan_backend == "auto":
+            form = "naive"  # blocks of one step
+        if form == "chunked":
+            return ssd(x, log_a, B, C, h, segment=segment, chunk_size=self.chunk_size)
+        return SSD_SCANS[form](x, log_a, B, C, h, segment=segment)
 
     def _advance(
         self,
@@ -385,6 +386,13 @@ class Mamba2(SequenceMixer):
         gated = y.flatten(-2) * functional.silu(gate)
         normed = rms_norm(gated.unflatten(-1, (self.num_groups, -1)), self.norm_eps)
         return normed.flatten(-2) * self.norm_weight.to(y)
+
+    def _flat(self, state: Mamba2State) -> Tensor:
+        """With a window S, what the state remembers, instead of what is left of the first one."""
+        if isinstance(state.recent, RecentInputs):
+            carry = WindowCarry(state.ssm, state.position, *state.recent)
+            state = state._replace(ssm=window_state(carry))
+        return super()._flat(state)
 
     def _output(self, y: Tensor, dtype: torch.dtype) -> Tensor:
         projected: Tensor = self.out_proj(y.to(self.out_proj.weight.dtype))

@@ -6,7 +6,6 @@ every later step sees in its initial state.
 """
 
 import math
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -14,14 +13,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from foretell.blocks.protocol import (
-    SequenceMixer,
     active_steps,
     check_input,
     mask_steps,
     where_rows,
 )
+from foretell.blocks.scan.backends import SSD_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.segments import segment_ids
+from foretell.blocks.state_maps import LinearStateMixer
 
 PrefixOutput = Literal["zero", "return"]
 
@@ -50,7 +50,7 @@ def taylor_features(x: Float[Tensor, "*shape dim"]) -> Float[Tensor, "*shape fea
     return torch.cat([torch.ones_like(x[..., :1]), x / dim**0.25, second], -1)
 
 
-class PrefixLinearAttention(SequenceMixer):
+class PrefixLinearAttention(LinearStateMixer):
     """Linear attention after a prefix that is read as a whole (2407.05483, eq. 3).
 
     y_i = phi(q_i) S_i / phi(q_i) Z_i with S_i = sum_{j<=i} phi(k_j)^T v_j + sum_{j<M} phi(ke_j)^T
@@ -68,9 +68,15 @@ class PrefixLinearAttention(SequenceMixer):
         feature_dim: Width of queries and keys; a state has 1 + d + d^2 rows for it.
         head_dim: Width of a head's values; none = input_dim / num_heads.
         output_dim: Width of y; none = input_dim.
+        seed_dim: Width of the vector that `seed_state` takes; none = no such map.
+        readout_dim: Width of what `readout` gives; none = no such map.
         scan_fn: Scan with the signature of `scan.naive.ssd`; by default in chunks,
             `functools.partial(ssd, chunk_size=...)` for others.
+        scan_backend: "auto" runs `scan_fn`, the others a scan of ours; "tree" holds the states of
+            all steps.
     """
+
+    mapped_fields = ("s",)
 
     def __init__(
         self,
@@ -80,7 +86,10 @@ class PrefixLinearAttention(SequenceMixer):
         feature_dim: int = 16,
         head_dim: int | None = None,
         output_dim: int | None = None,
-        scan_fn: Callable[..., tuple[Tensor, Tensor]] = ssd,
+        seed_dim: int | None = None,
+        readout_dim: int | None = None,
+        scan_fn: Scan = ssd,
+        scan_backend: ScanBackend = "auto",
     ) -> None:
         super().__init__()
         if num_heads < 1 or (head_dim is None and input_dim % num_heads):
@@ -89,7 +98,8 @@ class PrefixLinearAttention(SequenceMixer):
             )
         self.input_dim, self.output_dim = input_dim, output_dim or input_dim
         self.num_heads, self.head_dim = num_heads, head_dim or input_dim // num_heads
-        self.feature_dim, self.scan_fn = feature_dim, scan_fn
+        self.feature_dim = feature_dim
+        self.scan_fn = choose_scan(SSD_SCANS, scan_backend, scan_fn)
         features, width = num_heads * feature_dim, num_heads * self.head_dim
         self.query = nn.Linear(input_dim, features, bias=False)
         self.key = nn.Linear(input_dim, features, bias=False)
@@ -97,15 +107,16 @@ class PrefixLinearAttention(SequenceMixer):
         self.encoder_key = nn.Linear(input_dim, features, bias=False)
         self.encoder_value = nn.Linear(input_dim, width, bias=False)
         self.output = nn.Linear(width, self.output_dim)
+        self._make_maps(seed_dim, readout_dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Glorot uniform matrices, a zero bias."""
-        for parameter in self.parameters():
-            if parameter.dim() == 2:
-                nn.init.xavier_uniform_(parameter)
-            else:
-                nn.init.zeros_(parameter)
+        parts = (self.query, self.key, self.value, self.encoder_key, self.encoder_value)
+        for layer in (*parts, self.output):
+            nn.init.xavier_uniform_(layer.weight)
+        nn.init.zeros_(self.output.bias)
+        self._reset_maps()
 
     def extra_repr(self) -> str:
         """Sizes for `print(module)`."""
@@ -125,6 +136,15 @@ class PrefixLinearAttention(SequenceMixer):
         features = 1 + self.feature_dim + self.feature_dim**2
         z = torch.zeros(batch, self.num_heads, features, device=place, dtype=kind)
         return PrefixState(z[..., None].expand(-1, -1, -1, self.head_dim).clone(), z)
+
+    def seed_state(self, h: Float[Tensor, "batch seed_dim"]) -> PrefixState:
+        """S = W h, as if one token with this phi(k)^T v and the key 0 had been seen.
+
+        Z is not learned: phi(q) Z must stay positive, and is 1 here for every query.
+        """
+        state = super().seed_state(h)
+        key = state.z.new_zeros(len(h), self.num_heads, self.feature_dim)
+        return PrefixState(state.s, taylor_features(key))
 
     def prefill(
         self,
@@ -231,6 +251,11 @@ class PrefixLinearAttention(SequenceMixer):
         if inside is not None and prefix_output == "zero":
             y = mask_steps(y, ~inside)
         return y, PrefixState(h[..., :-1, :].transpose(-1, -2), h[..., -1, :])
+
+    def _flat(self, state: PrefixState) -> Float[Tensor, "batch numbers"]:
+        """Means over the tokens, not sums, which grow with time; 0 before the first."""
+        count = state.z[..., :1].clamp(min=1)  # the first feature is 1
+        return torch.cat([(state.s / count[..., None]).flatten(1), (state.z / count).flatten(1)], 1)
 
     def _split(self, x: Float[Tensor, "*steps width"]) -> Float[Tensor, "*steps heads head"]:
         heads: Tensor = x.unflatten(-1, (self.num_heads, -1))

@@ -35,6 +35,8 @@ class S4D(TimeInvariantMixer):
         dt_min: Shortest step at the start.
         dt_max: Longest step at the start.
         block_size: See `TimeInvariantMixer`.
+        seed_dim: Width of the vector that `seed_state` takes; none = no such map.
+        readout_dim: Width of what `readout` gives; none = no such map.
     """
 
     max_block_size = 4096
@@ -48,6 +50,8 @@ class S4D(TimeInvariantMixer):
         dt_min: float = 1e-3,
         dt_max: float = 1e-1,
         block_size: int = 1024,
+        seed_dim: int | None = None,
+        readout_dim: int | None = None,
     ) -> None:
         super().__init__(dim, state_dim, block_size=block_size)
         if state_dim % 2:
@@ -59,6 +63,7 @@ class S4D(TimeInvariantMixer):
         self.C = nn.Parameter(torch.empty(dim, state_dim // 2, 2))
         self.D = nn.Parameter(torch.empty(dim))
         self.mix = nn.Linear(dim, 2 * dim)
+        self._make_maps(seed_dim, readout_dim)
         self.reset_parameters()
 
     @torch.no_grad()
@@ -71,6 +76,7 @@ class S4D(TimeInvariantMixer):
         nn.init.normal_(self.C, std=0.5**0.5)
         nn.init.normal_(self.D)
         self.mix.reset_parameters()
+        self._reset_maps()
 
     def extra_repr(self) -> str:
         """Sizes for `print(module)`."""

@@ -6,12 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.scan.time_invariant import BlockSystem, time_invariant_scan
 from foretell.blocks.segments import run_segments
+from foretell.blocks.state_maps import LinearStateMixer
 
 
-class TimeInvariantMixer(SequenceMixer):
+class TimeInvariantMixer(LinearStateMixer):
     """A linear state space of constant coefficients per channel, then a map across channels.
 
     It cannot close a gate: padded inputs count as 0 and the final state is taken at the true
@@ -25,6 +26,7 @@ class TimeInvariantMixer(SequenceMixer):
             speed and memory only, which grows with dim * state_dim * block_size.
     """
 
+    mapped_fields = ("x",)
     max_block_size: ClassVar[int]
     D: Tensor
 

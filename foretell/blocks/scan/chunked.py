@@ -79,6 +79,28 @@ def _compose(left: Elements, right: Elements) -> Elements:
     return left[0] * right[0], torch.addcmul(right[1], left[1], right[0])
 
 
+def ssd_tree(
+    x: Float[Tensor, "batch time heads width"],
+    log_a: Float[Tensor, "batch time heads"],
+    B: Float[Tensor, "batch time groups state"],
+    C: Float[Tensor, "batch time groups state"],
+    h0: Float[Tensor, "batch heads width state"],
+    *,
+    segment: Int[Tensor, "batch time"] | None = None,
+) -> tuple[Float[Tensor, "batch time heads width"], Float[Tensor, "batch heads width state"]]:
+    """`naive.ssd` by a tree over time; it holds the states of all steps."""
+    if x.shape[1] == 0:
+        return x.clone(), h0
+    share = x.shape[2] // B.shape[2]
+    added = x[..., None] * B.repeat_interleave(share, 2)[..., None, :]
+    a = log_a.exp()[..., None, None]
+    if segment is not None:
+        a = a.masked_fill(segment_starts(segment)[..., None, None, None], 0)
+    first = torch.addcmul(added[:, :1], a[:, :1], h0[:, None])
+    _, h = associative_scan(_compose, (a, torch.cat([first, added[:, 1:]], 1)))
+    return (h @ C.repeat_interleave(share, 2)[..., None])[..., 0], h[:, -1]
+
+
 def ssd(
     x: Float[Tensor, "batch time heads width"],
     log_a: Float[Tensor, "batch time heads"],

@@ -77,7 +77,8 @@ def test_chunk_sizes_and_backends_agree(time):
     x = inputs(3 if time % 2 else 1, time)
     expected, end = mamba2_naive(build(), x, build().init_state(len(x)))
     options = [{"chunk_size": size} for size in (1, 5, 16, 64)]
-    options += [{"scan_backend": "naive"}, {"scan_backend": "chunked"}, {"scan_fn": naive.ssd}]
+    options += [{"scan_backend": "naive"}, {"scan_backend": "chunked"}, {"scan_backend": "tree"},
+                {"scan_fn": naive.ssd}]  # fmt: skip
     for option in options:
         y, state = build(**option)(x)
         close(y, expected)
@@ -335,6 +336,7 @@ def test_initial_values():
         ({"per_channel": True, "num_groups": 2}, "per_channel takes num_groups = 1"),
         ({"window": 4, "per_channel": True}, "window excludes per_channel"),
         ({"window": 4, "max_state_norm": 1.0}, "window excludes"),
+        ({"window": 4, "scan_backend": "tree"}, "window excludes .* scan_backend naive and tree"),
     ],
 )
 def test_options_that_do_not_fit(options, message):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from foretell.blocks.scan import naive
-from foretell.blocks.scan.chunked import linear_scan, linear_scan_tree, ssd
+from foretell.blocks.scan.chunked import linear_scan, linear_scan_tree, ssd, ssd_tree
 
 LENGTHS = (0, 1, 2, 17, 37, 64, 65, 130)
 CHUNKS = (1, 5, 16, 64)
@@ -57,6 +57,17 @@ def test_ssd_equals_loop(case, assert_same, make_segment):
     if resets:
         inputs["segment"] = make_segment(batch, time, chunk)
     assert_same(partial(ssd, chunk_size=chunk), naive.ssd, inputs)
+
+
+@pytest.mark.parametrize("time", LENGTHS)
+@pytest.mark.parametrize("groups", GROUPS)
+@pytest.mark.parametrize("resets", [False, True])
+def test_ssd_tree_equals_loop(time, groups, resets, assert_same, make_segment):
+    batch = 1 + 2 * ((time + groups) % 2)
+    inputs = ssd_inputs(batch, time, groups)
+    if resets:
+        inputs["segment"] = make_segment(batch, time, 0)
+    assert_same(ssd_tree, naive.ssd, inputs)
 
 
 @pytest.mark.slow
@@ -118,6 +129,7 @@ def test_ssd_splits_anywhere(scan):
     "scan, inputs",
     [
         (naive.ssd, ssd_inputs(1, 40)),
+        (ssd_tree, ssd_inputs(1, 40)),
         (partial(ssd, chunk_size=16), ssd_inputs(1, 40)),
         (partial(ssd, chunk_size=5, block_size=10), ssd_inputs(1, 40)),
         (naive.linear_scan, linear_inputs(1, 40)),
