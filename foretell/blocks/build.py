@@ -7,6 +7,7 @@ from foretell.blocks.aaren import AarenBlock
 from foretell.blocks.config import MixerConfig
 from foretell.blocks.lssl import LSSL
 from foretell.blocks.mamba2 import Mamba2
+from foretell.blocks.prefix_attention import PrefixLinearAttention
 from foretell.blocks.protocol import SequenceMixer
 from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
 from foretell.blocks.s4d import S4D
@@ -46,6 +47,8 @@ def build_mixer(config: MixerConfig, input_dim: int) -> SequenceMixer:
             return Mamba2(input_dim, **_options(config.mamba2))
         case "aaren":
             return AarenBlock(input_dim, **_options(config.aaren))
+        case "prefix_attention":
+            return PrefixLinearAttention(input_dim, **_options(config.prefix_attention))
         case "titans":
             return TitansMemory(input_dim, **_options(config.titans))
         case "titans_mac":

@@ -98,6 +98,18 @@ class AarenConfig:
 
 
 @dataclass(frozen=True)
+class PrefixAttentionConfig:
+    """Linear attention after a prefix (2407.05483); the width of y is that of x."""
+
+    num_heads: int = 4
+    """Heads; must divide the width unless head_dim is given."""
+    feature_dim: int = 16
+    """Width d of queries and keys; a head's state has 1 + d + d^2 rows."""
+    head_dim: int | None = None
+    """Width of a head's values; none = the width / num_heads."""
+
+
+@dataclass(frozen=True)
 class TitansConfig:
     """Neural memory of Titans alone (2501.00663); the width of y is memory_dim."""
 
@@ -164,6 +176,7 @@ Kind = Literal[
     "s4d",
     "mamba2",
     "aaren",
+    "prefix_attention",
     "titans",
     "titans_mac",
     "titans_mag",
@@ -191,6 +204,7 @@ class MixerConfig:
     s4d: S4dConfig = field(default_factory=S4dConfig)
     mamba2: Mamba2Config = field(default_factory=Mamba2Config)
     aaren: AarenConfig = field(default_factory=AarenConfig)
+    prefix_attention: PrefixAttentionConfig = field(default_factory=PrefixAttentionConfig)
     titans: TitansConfig = field(default_factory=TitansConfig)
     titans_mac: TitansContextConfig = field(default_factory=TitansContextConfig)
     titans_window: TitansWindowConfig = field(default_factory=TitansWindowConfig)

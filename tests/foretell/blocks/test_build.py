@@ -22,6 +22,7 @@ CHANGED = {
     "s4d": {"s4d": {"init": "legs", "state_dim": 8}},
     "mamba2": {"mamba2": {"state_dim": 8, "head_dim": 4, "window": 6}},
     "aaren": {"aaren": {"num_heads": 2, "feedforward_dim": 12}},
+    "prefix_attention": {"prefix_attention": {"num_heads": 2, "feature_dim": 3, "head_dim": 5}},
     "titans": {"titans": {"memory_dim": 6, "chunk_size": 2, "conv_width": None}},
     "titans_mac": {"titans_mac": {"num_heads": 2, "segment_size": 3, "causal_guard": False}},
     "titans_mag": {"titans_window": {"window": 3, "hidden_dim": 5}},
