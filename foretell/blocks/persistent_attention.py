@@ -64,7 +64,7 @@ class PersistentAttention(nn.Module):
         """Softmax over the seen keys and the persistent ones; `project_output` comes after."""
         token = self.persistent.to(q)
         always = [
-            functional.linear(token, layer.weight.to(q)).expand(len(q), -1, -1)
+            functional.linear(token, layer.weight.to(q)).expand(q.shape[0], -1, -1)
             for layer in (self.key, self.value)
         ]
         seen = functional.pad(seen, (len(token), 0), value=True)

@@ -16,6 +16,9 @@ import torch
 from foretell.blocks.aaren import Aaren, AarenBlock
 from foretell.blocks.prefix_attention import PrefixLinearAttention
 from foretell.blocks.titans import TitansMemory
+from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
+from foretell.blocks.titans_context import MemoryAsContext
+from torch.utils import _pytree
 
 class Step(torch.nn.Module):
     def __init__(self, block):
@@ -31,6 +34,9 @@ blocks = {
     "aaren_block": AarenBlock(4, 2),
     "prefix_attention": PrefixLinearAttention(4, 2, feature_dim=3),
     "titans": TitansMemory(4, depth=2, hidden_dim=6, chunk_size=16),
+    "titans_context": MemoryAsContext(4, 2, segment_size=16),
+    "titans_gate": MemoryAsGate(4, 2, window=8),
+    "titans_layer": MemoryAsLayer(4, 2, window=8),
 }
 block = blocks[sys.argv[1]].eval()
 x, other = torch.randn(3, 40, 4), torch.randn(7, 5, 4)
@@ -42,7 +48,7 @@ torch.testing.assert_close(torch.export.export(block, (x,)).module()(x), block(x
 
 _, state = block(x)
 rows = {0: torch.export.Dim("batch", min=2)}
-shapes = (rows, type(state)(*[rows] * len(state)))
+shapes = (rows, _pytree.tree_map(lambda _: rows, state))
 exported = torch.export.export(Step(block), (x[:, 0], state), dynamic_shapes=shapes).module()
 _, state = block(other)
 torch.testing.assert_close(exported(other[:, 0], state), block.step(other[:, 0], state))
@@ -50,7 +56,18 @@ torch.testing.assert_close(exported(other[:, 0], state), block.step(other[:, 0],
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["aaren", "aaren_block", "prefix_attention", "titans"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "aaren",
+        "aaren_block",
+        "prefix_attention",
+        "titans",
+        "titans_context",
+        "titans_gate",
+        "titans_layer",
+    ],
+)
 def test_one_graph(name):
     root = Path(__file__).resolve().parents[3]
     done = subprocess.run(
