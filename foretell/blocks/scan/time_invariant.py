@@ -55,15 +55,20 @@ def time_invariant_scan(
     if not time:
         return u.new_zeros(batch, 0, dim, outputs), h0
     count = -(-time // block)
-    blocks = functional.pad(u, (0, 0, 0, count * block - time)).unflatten(1, (count, block))
-    gains = torch.einsum("dnq,bjqd->bjdn", system.reach.flip(-1), blocks)
+    # Time last and channels first: transforms and products then read whole rows of memory.
+    blocks = functional.pad(u, (0, 0, 0, count * block - time)).permute(2, 0, 1).contiguous()
+    blocks = blocks.unflatten(2, (count, block))  # [dim, batch, count, block]
+    inputs = blocks.flatten(1, 2)
+    gains = (inputs @ system.reach.flip(-1).mT).unflatten(1, (batch, count)).transpose(0, 1)
     borders = [h0]
-    for gain in gains.unbind(1):
+    for gain in gains.unbind(2):
         borders.append(system.advance(borders[-1], block) + gain)
-    begins = torch.stack(borders, dim=1)
-    y = fft_conv(system.kernel, blocks.flatten(0, 1)).unflatten(0, (batch, count))
-    y = y + torch.einsum("dmnq,bjdn->bjqdm", system.read, begins[:, :-1])
-    y = y.flatten(1, 2)[:, :time]
+    begins = torch.stack(borders, dim=2)  # [batch, dim, count + 1, state]
+    before = begins[:, :, :-1].transpose(0, 1).flatten(1, 2)
+    carried = before @ system.read.transpose(1, 2).flatten(2)  # [dim, rows, outputs * block]
+    y = fft_conv(system.kernel, inputs.permute(1, 2, 0))
+    y = y + carried.unflatten(2, (outputs, block)).permute(1, 3, 0, 2)
+    y = y.unflatten(0, (batch, count)).flatten(1, 2)[:, :time]
     if lengths is None and time == count * block:
         return y, borders[-1]
 
@@ -71,8 +76,7 @@ def time_invariant_scan(
     whole, rest = ends.to(u.device) // block, ends.to(u.device) % block
     rows = torch.arange(batch, device=u.device)
     back = rest[:, None] - 1 - torch.arange(block, device=u.device)
-    turned = blocks[rows, whole.clamp(max=count - 1)]
-    turned = turned.gather(1, back.clamp(min=0)[..., None].expand_as(turned))
-    turned = turned.masked_fill((back < 0)[..., None], 0)
-    gain = torch.einsum("dnq,bqd->bdn", system.reach, turned)
-    return y, system.advance(begins[rows, whole], rest) + gain
+    turned = blocks[:, rows, whole.clamp(max=count - 1)]
+    turned = turned.gather(2, back.clamp(min=0).expand_as(turned)).masked_fill(back < 0, 0)
+    gain = (turned @ system.reach.mT).transpose(0, 1)
+    return y, system.advance(begins[rows, :, whole], rest) + gain
