@@ -6,6 +6,7 @@ from torch.nn import functional
 
 from foretell.blocks.protocol import cat_states, index_state
 from foretell.blocks.titans_context import MemoryAsContext
+from foretell.blocks.titans_naive import memory_as_context_naive
 
 F64 = torch.float64
 DIM, SEGMENT = 4, 3
@@ -92,6 +93,19 @@ def test_equals_the_equations(depth, causal_guard, num_persistent):
         close(y[row], expected)
         close(state.memory.weights[row], weights)
     assert state.memory.position.tolist() == [11, 11]
+
+
+@pytest.mark.parametrize("causal_guard", [True, False])
+def test_segments_of_one_token(causal_guard):
+    """Nothing is kept of a segment, and the guard has nothing to hide."""
+    block, x = build(segment_size=1, causal_guard=causal_guard), inputs(2, 7)
+    state = block.init_state(2)
+    y, end = block(x)
+    expected, naive_end = memory_as_context_naive(block, x, state)
+    close(y, expected)
+    close(end, naive_end)
+    assert state.segment.keys.shape == (2, 0, 2 * DIM)
+    close(y, build(segment_size=1)(x)[0])
 
 
 def test_the_memory_matters():
