@@ -14,7 +14,7 @@ from torch.nn import functional
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
 from foretell.blocks.scan.backends import SOFTMAX_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.softmax import softmax_scan
-from foretell.blocks.segments import segment_ids
+from foretell.blocks.segments import discard_state, segment_ids
 
 
 class AarenState(NamedTuple):
@@ -141,13 +141,15 @@ class Aaren(SequenceMixer):
         if state is None:
             state = self.init_state(len(x), x.device)
         active = active_steps(x.shape[1], lengths=lengths, like=x)
+        if reset is not None:
+            reset = reset if active is None else reset & active
+            state = discard_state(self, state, reset)
         x = mask_steps(x, active)
         values = self.value(x).unflatten(-1, (self.num_heads, self.head_dim))
         with torch.autocast(x.device.type, enabled=False):
             scores = self._scores(x, state.u.dtype)
             if active is not None:
                 scores = scores.masked_fill(~active[..., None], -torch.inf)
-                reset = None if reset is None else reset & active
             o, carry = self.scan_fn(
                 scores,
                 values.to(scores.dtype),

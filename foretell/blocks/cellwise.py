@@ -4,6 +4,7 @@ A block on cells alone cannot move anything, and a forecast has to: before every
 of [P_n | x_n repeated] gathers each cell's neighbourhood. A drop-in for `ConvRecurrence`.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from foretell.blocks.protocol import (
     active_steps,
     check_input,
     mask_steps,
+    state_dtype,
     state_numel,
     where_rows,
 )
@@ -92,7 +94,8 @@ class CellwiseMixer(SequenceMixer):
         self, volume: Float[Tensor, "batch channels depth height width"]
     ) -> CellwiseState:
         """Start from a volume: the identity; the block starts as `init_state` on every cell."""
-        batch, cells = len(volume), volume[0, 0].numel()
+        volume, batch = volume.to(state_dtype(volume)), len(volume)
+        cells = math.prod(volume.shape[2:])
         inner = self.mixer.init_state(batch * cells, volume.device)
         return CellwiseState(volume, _unfold(inner, batch))
 

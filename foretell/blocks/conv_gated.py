@@ -14,7 +14,13 @@ from torch.nn import functional
 
 from foretell.blocks.broadcast_conv import conv3d_of_repeated
 from foretell.blocks.conv3d import conv3d
-from foretell.blocks.protocol import SequenceMixer, active_steps, mask_steps, where_rows
+from foretell.blocks.protocol import (
+    SequenceMixer,
+    active_steps,
+    mask_steps,
+    state_dtype,
+    where_rows,
+)
 
 
 class ConvGruState(NamedTuple):
@@ -127,8 +133,8 @@ class ConvGated(SequenceMixer):
             state = self.init_state(len(x), x.device, spatial=tuple(x.shape[3:]))
         time, spatial = x.shape[1], state.h.shape[2:]
         active = active_steps(time, lengths=lengths, like=x)
-        if not time:
-            return x.new_zeros(len(x), 0, self.channels, *spatial), state
+        if not (len(x) and time):
+            return x.new_zeros(len(x), time, self.channels, *spatial), state
         drives = self._drive(mask_steps(x, active).flatten(0, 1), spatial)
         fresh = self.seed_state(torch.zeros_like(state.h))
         outputs = []
@@ -200,7 +206,7 @@ class ConvGRU(ConvGated):
 
     def seed_state(self, h: Float[Tensor, "batch channels *spatial"]) -> ConvGruState:
         """Start from a map or volume: the identity."""
-        return ConvGruState(h)
+        return ConvGruState(h.to(state_dtype(h)))
 
     def _drive(self, x: Tensor, spatial: torch.Size) -> Tensor:
         weight = torch.cat([self.gates.weight[:, self.channels :], self.candidate.weight])
@@ -233,6 +239,7 @@ class ConvLSTM(ConvGated):
 
     def seed_state(self, h: Float[Tensor, "batch channels *spatial"]) -> ConvLstmState:
         """Start from a map or volume; the cell state is zero."""
+        h = h.to(state_dtype(h))
         return ConvLstmState(h, torch.zeros_like(h))
 
     def _drive(self, x: Tensor, spatial: torch.Size) -> Tensor:

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from foretell.blocks.batch_norm import BatchNorm3d, StepBatchNorm3d
 from foretell.blocks.broadcast_conv import conv3d_with_repeated, conv3d_with_repeated_naive
 from foretell.blocks.conv3d import SameConv3d
-from foretell.blocks.protocol import SequenceMixer, active_steps
+from foretell.blocks.protocol import (
+    SequenceMixer,
+    active_steps,
+    check_input,
+    mask_steps,
+    where_rows,
+)
 
 
 class VolumeState(NamedTuple):
@@ -117,28 +123,19 @@ class ConvRecurrence(SequenceMixer):
             The volume after each step, and the last state.
 
         Raises:
-            ValueError: If state is None.
+            ValueError: If state is None, or x has another width.
         """
+        check_input(x, self.input_dim)
         if state is None:
             raise ValueError("state is None: start a volume recurrence from seed_state(volume)")
         active = active_steps(x.shape[1], lengths=lengths, like=x)
+        fresh = self.seed_state(torch.zeros_like(state.volume))
         outputs = []
-        for t in range(x.shape[1]):
-            before = state
-            if reset is not None:
-                before = VolumeState(
-                    state.volume.masked_fill(reset[:, t, None, None, None, None], 0),
-                    state.position.masked_fill(reset[:, t], 0),
-                )
-            y, state = self.step(x[:, t], before)
-            if active is not None:
-                keep = active[:, t, None, None, None, None]
-                y = torch.where(keep, y, torch.zeros_like(y))
-                state = VolumeState(
-                    torch.where(keep, state.volume, before.volume),
-                    torch.where(active[:, t], state.position, before.position),
-                )
+        for t, x_t in enumerate(mask_steps(x, active).unbind(1)):
+            begin = state if reset is None else where_rows(reset[:, t], fresh, state)
+            y, after = self.step(x_t, begin)
+            state = after if active is None else where_rows(active[:, t], after, state)
             outputs.append(y)
         if not outputs:
             return state.volume.new_zeros(x.shape[0], 0, *state.volume.shape[1:]), state
-        return torch.stack(outputs, dim=1), state
+        return mask_steps(torch.stack(outputs, dim=1), active), state

@@ -16,7 +16,7 @@ from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.normalised import end_position, norm_scale, normalised_scan
 from foretell.blocks.scan.recent import RecentInputs, clear_recent, push_recent, read_recent
 from foretell.blocks.scan.window import WindowCarry, start_window, window_state, windowed_ssd
-from foretell.blocks.segments import segment_ids
+from foretell.blocks.segments import discard_state, segment_ids
 from foretell.blocks.state_maps import LinearStateMixer
 
 DECAY_RATE = (1.0, 16.0)
@@ -245,8 +245,9 @@ class Mamba2(LinearStateMixer):
             return x.new_zeros(len(x), 0, self.output_dim), state
         if lengths is not None:
             lengths = lengths.to(x.device)
-        if reset is not None and active is not None:
-            reset = reset & active
+        if reset is not None:
+            reset = reset if active is None else reset & active
+            state = discard_state(self, state, reset)
         gate, inputs, dt = self._project(mask_steps(x, active), state)
         with torch.autocast(x.device.type, enabled=False):
             segment = segment_ids(reset)

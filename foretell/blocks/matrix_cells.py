@@ -12,7 +12,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from foretell.blocks.protocol import SequenceMixer, active_steps, mask_steps, where_rows
+from foretell.blocks.protocol import (
+    SequenceMixer,
+    active_steps,
+    mask_steps,
+    state_dtype,
+    where_rows,
+)
 
 
 class MatrixGruState(NamedTuple):
@@ -130,7 +136,7 @@ class MatrixGRU(MatrixRecurrence):
 
     def seed_state(self, weight: Float[Tensor, "batch rows cols"]) -> MatrixGruState:
         """Start from a given W: the identity."""
-        return MatrixGruState(weight)
+        return MatrixGruState(weight.to(state_dtype(weight)))
 
     def _update(self, x: Tensor, state: MatrixGruState) -> MatrixGruState:
         w, dtype = state.weight, x.dtype
@@ -152,6 +158,7 @@ class MatrixLSTM(MatrixRecurrence):
 
     def seed_state(self, weight: Float[Tensor, "batch rows cols"]) -> MatrixLstmState:
         """Start from a given W; the cell state is zero."""
+        weight = weight.to(state_dtype(weight))
         return MatrixLstmState(weight, torch.zeros_like(weight))
 
     def _update(self, x: Tensor, state: MatrixLstmState) -> MatrixLstmState:

@@ -126,6 +126,7 @@ class NgramHead(SequenceMixer):
         check_input(x, self.input_dim)
         if state is None:
             state = self.init_state(len(x), x.device)
+        ids = ids.long()  # A narrow or unsigned type cannot hold the codes, or -1.
         batch, time = ids.shape
         active = active_steps(time, lengths=lengths, like=x)
         ids = ids if active is None else ids.masked_fill(~active, 0)

@@ -149,8 +149,10 @@ def sums_before(
     values = torch.stack([zero, torch.where((write >= 0)[..., None], h, zero)], 2)
     ones = torch.stack([torch.zeros_like(write), (write >= 0).long()], 2).flatten()[order]
     values = values.reshape(-1, dim)[order]
-    # float64: the running sum goes through all n-grams, and each takes the difference of two.
-    running, number = values.double().cumsum(0), ones.cumsum(0)
+    # float64: the running sum goes through all n-grams, and each takes the difference of two. The
+    # events of a row stay together in the sort: a sum of their own keeps rows independent.
+    running = values.double().unflatten(0, (batch, 2 * time)).cumsum(1).flatten(0, 1)
+    number = ones.cumsum(0)
     sorted_keys = keys[order]
     first = torch.ones_like(sorted_keys, dtype=torch.bool)
     first[1:] = sorted_keys[1:] != sorted_keys[:-1]

@@ -16,11 +16,10 @@ from foretell.blocks.protocol import (
     active_steps,
     check_input,
     mask_steps,
-    where_rows,
 )
 from foretell.blocks.scan.backends import SSD_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.chunked import ssd
-from foretell.blocks.segments import segment_ids
+from foretell.blocks.segments import discard_state, segment_ids
 from foretell.blocks.state_maps import LinearStateMixer
 
 PrefixOutput = Literal["zero", "return"]
@@ -220,12 +219,13 @@ class PrefixLinearAttention(LinearStateMixer):
             state = self.init_state(len(x), x.device)
         active = active_steps(x.shape[1], lengths=lengths, like=x)
         x = mask_steps(x, active)
-        if reset is not None and active is not None:
-            reset = reset & active
+        if reset is not None:
+            reset = reset if active is None else reset & active
+            state = discard_state(self, state, reset)
         inside = None
         if prefix_len is not None:
             inside, end = _prefix_steps(x, prefix_len, active)
-            state, reset = self._restart(state, reset, inside)
+            reset = _drop_first(reset, inside)
             state = self._absorb(
                 x[:, :end], inside[:, :end], state, self.encoder_key, self.encoder_value
             )
@@ -277,23 +277,6 @@ class PrefixLinearAttention(LinearStateMixer):
             s = state.s + write.transpose(-1, -2) @ values.transpose(1, 2)
             return PrefixState(s, state.z + write.sum(2))
 
-    def _restart(
-        self,
-        state: PrefixState,
-        reset: Bool[Tensor, "batch time"] | None,
-        inside: Bool[Tensor, "batch time"],
-    ) -> tuple[PrefixState, Bool[Tensor, "batch time"] | None]:
-        """Take resets at the first step out: the prefix belongs to what they begin."""
-        if reset is None or not reset.shape[1]:
-            return state, reset
-        if bool((reset & inside)[:, 1:].any()):
-            raise ValueError(
-                "reset must not be True inside a prefix: only at its first token or after its last"
-            )
-        fresh = self.init_state(len(reset), reset.device, state.s.dtype)
-        later = torch.cat([torch.zeros_like(reset[:, :1]), reset[:, 1:]], 1)
-        return where_rows(reset[:, 0], fresh, state), later
-
 
 def prefix_attention_naive(
     block: PrefixLinearAttention,
@@ -330,6 +313,19 @@ def prefix_attention_naive(
         above, below = torch.einsum("bhf,bhfp->bhp", q, S), torch.einsum("bhf,bhf->bh", q, Z)
         out.append(block.output((above / below[..., None]).flatten(1)))
     return torch.stack(out, 1), PrefixState(S, Z)
+
+
+def _drop_first(
+    reset: Bool[Tensor, "batch time"] | None, inside: Bool[Tensor, "batch time"]
+) -> Bool[Tensor, "batch time"] | None:
+    """Take resets at the first step out: the prefix belongs to what they begin."""
+    if reset is None:
+        return None
+    if bool((reset & inside)[:, 1:].any()):
+        raise ValueError(
+            "reset must not be True inside a prefix: only at its first token or after its last"
+        )
+    return torch.cat([torch.zeros_like(reset[:, :1]), reset[:, 1:]], 1)
 
 
 def _prefix_steps(

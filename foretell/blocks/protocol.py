@@ -149,13 +149,15 @@ def active_steps(
     Args:
         time: Number of steps T.
         lengths: Valid steps of each sequence, 0 <= lengths <= T.
-        like: Tensor whose device is used.
+        like: Tensor [batch, ...] whose device is used.
 
     Raises:
-        ValueError: If a length lies outside [0, T].
+        ValueError: If a length lies outside [0, T], or there is not one for each row.
     """
     if lengths is None:
         return None
+    if lengths.shape != like.shape[:1]:
+        raise ValueError(f"lengths must be [{len(like)}], one a row, got {tuple(lengths.shape)}")
     if bool(((lengths < 0) | (lengths > time)).any()):
         raise ValueError(f"lengths must lie in [0, {time}], got {lengths.tolist()}")
     steps = lengths.new_tensor(range(time)).to(like.device)

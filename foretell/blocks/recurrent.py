@@ -118,6 +118,8 @@ class Recurrent(SequenceMixer):
                     nn.init.orthogonal_(gate)
             else:
                 nn.init.uniform_(parameter, -bound, bound)
+        for buffer in self.core.buffers(recurse=False):  # hidden biases that stay 0
+            nn.init.zeros_(buffer)
 
     def extra_repr(self) -> str:
         """Sizes for `print(module)`."""
@@ -285,11 +287,8 @@ class Recurrent(SequenceMixer):
         return recurrent_naive(self, x, state, lengths, masks=self._masks(x))
 
     def _masks(self, x: Tensor) -> list[Tensor]:
-        shape = (len(x), self.hidden_dim)
-        return [
-            functional.dropout(x.new_ones(shape), self.recurrent_dropout)
-            for _ in range(self.num_layers)
-        ]
+        ones = x.new_ones(len(x), self.hidden_dim)
+        return [functional.dropout(ones, self.recurrent_dropout) for _ in range(self.num_layers)]
 
     def _weights(self, layer: int, direction: int, dtype: torch.dtype) -> LayerWeights:
         suffix = f"l{layer}{'_reverse' if direction else ''}"

@@ -112,7 +112,7 @@ class S4D(TimeInvariantMixer):
         with torch.autocast(x_t.device.type, enabled=False):
             Abar, Bbar = discretise_zoh_diagonal(self.poles(dtype), self.log_dt.to(dtype).exp())
             u = x_t.to(dtype)
-            x = Abar * torch.view_as_complex(state.x.contiguous()) + Bbar * u[..., None]
+            x = Abar * torch.complex(*state.x.unbind(-1)) + Bbar * u[..., None]
             C = torch.view_as_complex(self.C.to(dtype))
             y = 2 * (C * x).sum(-1).real + self.D.to(dtype) * u
         return self._mix(y[..., None]).to(x_t.dtype), S4dState(torch.view_as_real(x))
@@ -133,7 +133,7 @@ class S4D(TimeInvariantMixer):
         kernel = _parts(2 * C.conj()[..., None]).mT @ reach
 
         def advance(x: Tensor, taken: Tensor | int) -> Tensor:
-            value = torch.view_as_complex(x.unflatten(-1, (-1, 2)))
+            value = torch.complex(*x.unflatten(-1, (-1, 2)).unbind(-1))  # of any layout
             if isinstance(taken, Tensor):
                 taken = taken.to(dtype)[:, None, None]
             return torch.view_as_real((exponent * taken).exp() * value).flatten(-2)

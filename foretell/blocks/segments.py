@@ -64,6 +64,17 @@ def segment_ids(reset: Bool[Tensor, "batch time"] | None) -> Int[Tensor, "batch 
     return None if reset is None else reset.long().cumsum(1)
 
 
+def discard_state(block: SequenceMixer, state: Any, reset: Bool[Tensor, "batch time"]) -> Any:
+    """The initial state in the rows that are reset at their first step.
+
+    A scan multiplies what a reset discards by 0, which would keep NaN and infinity.
+    """
+    if not reset.shape[1]:
+        return state
+    kind = next(t.dtype for t in _pytree.tree_leaves(state) if t.is_floating_point())
+    return where_rows(reset[:, 0], block.init_state(len(reset), reset.device, kind), state)
+
+
 def find_segments(
     reset: Bool[Tensor, "batch time"], lengths: Int[Tensor, " batch"] | None
 ) -> Segments:
@@ -107,10 +118,16 @@ def run_segments(
 
     Returns:
         y [batch, time, ...] and the state of each row's last piece.
+
+    Raises:
+        ValueError: `reset` is not [batch, time].
     """
+    if reset.shape != x.shape[:2]:
+        raise ValueError(f"reset must be {list(x.shape[:2])}, got {list(reset.shape)}")
     pieces = find_segments(reset, lengths)
     time = x.shape[1]
     longest = int(pieces.length.max()) if len(pieces.row) else 0
+    longest = max(longest, min(time, 1))  # Rows without valid steps are padding, not nothing.
     offsets = torch.arange(longest, device=x.device)
     inside = offsets < pieces.length[:, None]
     steps = (pieces.start[:, None] + offsets).clamp(max=max(0, time - 1))
@@ -151,8 +168,8 @@ def forward_rows(
     if state is None:
         state = block.init_state(len(x), x.device)
     active = active_steps(x.shape[1], lengths=lengths, like=x)
-    if not x.shape[1]:
-        return x.new_zeros(len(x), 0, block.output_dim), state
+    if not (len(x) and x.shape[1]):
+        return x.new_zeros(*x.shape[:2], block.output_dim), state
     x = mask_steps(x, active)
     if reset is None:
         y, state = run(x, state, lengths)

@@ -79,7 +79,7 @@ class Stack(SequenceMixer):
         """One step through all layers."""
         states = []
         for place, (mixer, norm) in enumerate(zip(self._layers(), self.norms, strict=True)):
-            y_t, after = mixer.step(norm(x_t), state[place])
+            y_t, after = mixer.step(norm(x_t).to(x_t.dtype), state[place])
             x_t = self._joined(x_t, y_t, place)
             states.append(after)
         return x_t, tuple(states)
@@ -99,7 +99,8 @@ class Stack(SequenceMixer):
         active = active_steps(x.shape[1], lengths=lengths, like=x)
         x, states = mask_steps(x, active), []
         for place, (mixer, norm) in enumerate(zip(self._layers(), self.norms, strict=True)):
-            y, after = mixer(norm(x), state[place], lengths=lengths, reset=reset)
+            # A GPU's autocast norms in float32 whatever x is; y is to have the type of x.
+            y, after = mixer(norm(x).to(x.dtype), state[place], lengths=lengths, reset=reset)
             x = self._joined(x, y, place)
             states.append(after)
         return mask_steps(x, active), tuple(states)
@@ -177,14 +178,17 @@ class LRCN(nn.Module):
 
         A row without valid steps is answered by the head of zeros.
         """
-        y, state = self.mixer(self.frames(x), state, lengths=lengths)
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        y, state = self.mixer(self.frames(mask_steps(x, active)), state, lengths=lengths)
         if self.pool == "none":
             return self.head(y), state
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
-        count = y.new_full((len(y),), x.shape[1]) if active is None else active.sum(1).to(y.dtype)
+        count = torch.full((len(y),), x.shape[1], device=y.device)
+        count = count if active is None else active.sum(1)
+        nothing = self.head(y.new_zeros(len(y), y.shape[2]))
         if self.pool == "mean":
             answers = mask_steps(self.head(y), active).sum(1) / count.clamp(min=1)[:, None]
-            empty = (count == 0)[:, None]
-            return torch.where(empty, self.head(torch.zeros_like(y[:, 0])), answers), state
-        last = (count.long() - 1).clamp(min=0)
+            return torch.where((count == 0)[:, None], nothing, answers), state
+        if not x.shape[1]:
+            return nothing, state
+        last = (count - 1).clamp(min=0)
         return self.head(y[torch.arange(len(y), device=y.device), last]), state

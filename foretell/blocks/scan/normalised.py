@@ -18,7 +18,8 @@ def norm_scale(
 ) -> Float[Tensor, "batch heads"]:
     """Factor that brings the Frobenius norm of each head's state down to `max_norm`, at most 1."""
     norm: Tensor = torch.linalg.vector_norm(h, dim=(-2, -1))
-    return max_norm / norm.clamp(min=max_norm)
+    # At the bound itself the quotient would bend the gradient: clamp lets it through there.
+    return torch.where(norm > max_norm, max_norm / norm.clamp(min=max_norm), 1.0)
 
 
 def normalised_scan(

@@ -52,8 +52,8 @@ def time_invariant_scan(
     """
     batch, time, dim = u.shape
     outputs, block = system.kernel.shape[1:]
-    if not time:
-        return u.new_zeros(batch, 0, dim, outputs), h0
+    if not (batch and time):
+        return u.new_zeros(batch, time, dim, outputs), h0
     count = -(-time // block)
     # Time last and channels first: transforms and products then read whole rows of memory.
     blocks = functional.pad(u, (0, 0, 0, count * block - time)).permute(2, 0, 1).contiguous()
