@@ -215,7 +215,8 @@ def _block(
     x, B, C = to_chunks(x, size), to_chunks(B, size), to_chunks(C, size)
     c = sum_decays(to_chunks(log_a, size), mask.same)  # [batch, n, heads, size]
     total = c[..., -1]
-    inside = attend(x, B, C, c[..., None] - c[..., None, :] + mask.inside)
+    # A sum, for the gradient of a difference would negate all pairs.
+    inside = attend(x, B, C, c[..., None] + (-c)[..., None, :] + mask.inside)
 
     added = summarise(x, B, total[..., None] - c + mask.to_end)
     states = torch.cat([h[:, None], added], 1).transpose(

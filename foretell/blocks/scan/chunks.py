@@ -62,8 +62,10 @@ def to_chunks(
     steps: Float[Tensor, "batch time *rest"], size: int
 ) -> Float[Tensor, "batch n size *rest"]:
     """Cut time into chunks; the last one is filled with zeros, which are identity steps."""
-    fill = (0, 0) * (steps.ndim - 2) + (0, -steps.shape[1] % size)
-    chunks: Tensor = functional.pad(steps, fill).unflatten(1, (-1, size))
+    missing = -steps.shape[1] % size
+    if missing:  # pad by nothing would copy
+        steps = functional.pad(steps, (0, 0) * (steps.ndim - 2) + (0, missing))
+    chunks: Tensor = steps.unflatten(1, (-1, size))
     return chunks
 
 
