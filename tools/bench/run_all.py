@@ -26,6 +26,7 @@ COMMANDS = {
     "multisweep.py": ["--turns", "80"],
     "simulate.py": ["--sweeps", "20", "--repeats", "5"],
     "train_step.py": ["--turns", "3"],
+    "blocks.py": ["--lengths", "1024", "4096", "--only", "scans", "softmax", "recurrent", "titans"],
 }
 RATIO = r".*?ratio +([\d.]+)( \[[^]]*\])?"
 
@@ -79,6 +80,16 @@ AIMS = (
         r"10 sweep\(s\), cpu:" + RATIO, at_least=3.0),
     Aim("simulated 34,688-ray sweep, written, seconds", "simulate.py",
         r"all rays at once, cast \+ write +cpu ([\d.]+)( \[[^]]*\])", at_most=0.25),
+    Aim("scan with a decay per channel, 4,096 steps: ours / mambapy, time", "blocks.py",
+        r"P3 .*time 4096" + RATIO, at_most=1.0),
+    Aim("SSD by chunks, 4,096 steps: ours / loop over time, time", "blocks.py",
+        r"P4 .*time 4096" + RATIO, at_most=0.3),
+    Aim("prefix softmax, 1,024 steps: ours / masked softmax, time", "blocks.py",
+        r"P5 .*masked softmax, time 1024" + RATIO, at_most=0.125),
+    Aim("LSTM, 4,096 steps: ours / nn.LSTM, time", "blocks.py",
+        r"P6 LSTM .*time 4096" + RATIO, at_most=1.15),
+    Aim("ragged LSTM, 4,096 steps: ours / packed nn.LSTM, time", "blocks.py",
+        r"P6 .*packed nn.LSTM, time 4096" + RATIO, at_most=0.4),
 )  # fmt: skip
 
 
@@ -136,7 +147,8 @@ def _page(rows: str, sections: list[str], minutes: float) -> str:
 The machine was shared: other work ran on its cores meanwhile (the load average stands above each
 table). Peer and ours take turns in one run, and ratios are formed turn by turn, so only ratios
 compare. Times are CPU times of the process, except in `field.py`, whose times are wall times.
-Numbers are medians; brackets hold the first and third quartile.
+Numbers are medians, in `blocks.py` ratios of the smallest times; brackets hold the first and third
+quartile.
 
 | what | aim | measured | |
 |---|---|---|---|

@@ -137,12 +137,17 @@ def verdict(ratio: float, aim: float | None) -> str:
     return f"  aim {aim:g}: {'met' if ratio >= aim else 'missed'}"
 
 
+def versions(*packages: str) -> str:
+    """Python and packages with their versions."""
+    listed = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
+    return f"Python {platform.python_version()}, {listed}"
+
+
 def print_versions(*packages: str, threads: int = 1) -> None:
     """The line above every table."""
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
     print(
         f"{platform.machine()}, {threads} thread(s) of {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f}, Python {platform.python_version()}, {versions}",
+        f"{os.getloadavg()[0]:.1f}, {versions(*packages)}",
         flush=True,
     )
 
