@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # One thread each: two that wait for each other on busy cores are slower than one.
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check bench weights lint slow system
+.PHONY: demo test check bench weights lint slow soak system
 
 demo: $(VENV)/.installed system
 	$(BIN)/foretell lidar simulate --config sim_demo --out $(RUNS)/drive
@@ -32,6 +32,10 @@ lint: $(VENV)/.installed
 # Slow, yet part of every check: the wheel in an empty environment, two processes, overfitting.
 slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile
+
+# Memory over a million steps and ratios of times: one process on an idle machine, before a release.
+soak: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
 
 bench: $(VENV)/.installed
 	$(BIN)/python tools/bench/run_all.py $(if $(SPCONV),--spconv $(SPCONV))

@@ -16,7 +16,7 @@ from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.softmax import softmax_scan
 
 BATCH, DIM, HEADS, STATE = 8, 64, 4, 16
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.soak
 
 
 def smallest_times(runs: dict[str, Callable[[], Tensor]], turns: int = 5) -> dict[str, float]:
