@@ -90,7 +90,8 @@ class NgramCache(NamedTuple):
         """As `NgramTable.means_before`: the entries are steps before the first, of segment 0."""
         entries = self.codes.shape[1]
         reads = torch.cat([torch.full_like(self.codes, -1), read], 1)
-        writes = torch.cat([self.codes, write], 1)
+        # Not 0 times what a reset discards at once: NaN there would stay in the running sums.
+        writes = torch.cat([self.codes.masked_fill(segment[:, :1] > 0, -1), write], 1)
         segments = torch.cat([torch.zeros_like(self.codes), segment], 1)
         # Numbered anew, or row, segment and n-gram would not fit into one integer.
         codes = torch.cat([read.new_full((1,), -1), reads.flatten(), writes.flatten()])

@@ -15,9 +15,11 @@ from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
 from foretell.blocks.ngram import NgramHead
 from foretell.blocks.prefix_attention import PrefixLinearAttention
 from foretell.blocks.protocol import active_steps
+from foretell.blocks.random_graph import graph_from_edges
 from foretell.blocks.recurrent import GRU, LSTM
 from foretell.blocks.s4d import S4D
 from foretell.blocks.segments import run_segments
+from foretell.blocks.sparse_recurrent import SparseRecurrent
 from foretell.blocks.stack import LRCN, Stack
 from foretell.blocks.titans import TitansMemory
 from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
@@ -28,6 +30,7 @@ DIM = 3
 MAKERS = {
     "lstm": lambda: LSTM(DIM, 4),
     "gru_bidirectional": lambda: GRU(DIM, 4, bidirectional=True),
+    "sparse": lambda: SparseRecurrent(DIM, graph_from_edges(4, [(0, 1), (1, 3), (0, 3), (0, 2)])),
     "stack": lambda: Stack([GRU(DIM, DIM), Aaren(DIM, 3)]),
     "aaren": lambda: Aaren(DIM, 3),
     "mamba2": lambda: Mamba2(DIM, 4, head_dim=2, chunk_size=4),

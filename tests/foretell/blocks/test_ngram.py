@@ -173,6 +173,17 @@ def test_states_are_never_changed(storage):
 
 
 @STORAGES
+def test_a_reset_discards_a_state_that_is_not_finite(storage):
+    block, (h, ids) = head(storage=storage), data()
+    _, state = block(h, ids=ids)
+    broken = state._replace(**{state._fields[0]: torch.full_like(state[0], torch.nan)})
+    reset = (torch.arange(17) == 0).expand(2, 17)
+    y, end = block(h, broken, ids=ids, reset=reset)
+    expected, expected_end = block(h, ids=ids)
+    same((y, *end), (expected, *expected_end))
+
+
+@STORAGES
 def test_no_output_depends_on_later_inputs(storage):
     block, (h, ids) = head(2, storage=storage), data()
     h.requires_grad_()
