@@ -11,10 +11,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
 from foretell.blocks.scan.backends import SOFTMAX_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.softmax import softmax_scan
 from foretell.blocks.segments import discard_state, segment_ids
+
+Activation = Literal["relu", "gelu"]
 
 
 class AarenState(NamedTuple):
@@ -58,6 +61,9 @@ class Aaren(SequenceMixer):
         scan_backend: ScanBackend = "auto",
     ) -> None:
         super().__init__()
+        check_positive(
+            input_dim=input_dim, head_dim=head_dim, output_dim=output_dim, seed_dim=seed_dim
+        )
         if num_heads < 1 or (head_dim is None and input_dim % num_heads):
             raise ValueError(
                 f"num_heads must divide input_dim {input_dim}, got {num_heads}; or give head_dim"
@@ -107,7 +113,8 @@ class Aaren(SequenceMixer):
         if h.shape[1] != project.in_features:
             raise ValueError(f"seed must have width {project.in_features}, got {h.shape[1]}")
         m = self.init_state(len(h), h.device).u
-        w = project(h).unflatten(-1, (self.num_heads, self.head_dim)).to(m.dtype)
+        w = project(h.to(project.weight.dtype)).to(m.dtype)
+        w = w.unflatten(-1, (self.num_heads, self.head_dim))
         return AarenState(m, torch.ones_like(m), w)
 
     def readout(self, state: AarenState) -> Float[Tensor, "batch width"]:
@@ -118,7 +125,7 @@ class Aaren(SequenceMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: AarenState
     ) -> tuple[Float[Tensor, "batch output_dim"], AarenState]:
         """One step: m' = max(m, s), u and w scaled to m', then the new value added."""
-        value = self.value(x_t).unflatten(-1, (self.num_heads, self.head_dim))
+        value = self._values(x_t)
         with torch.autocast(x_t.device.type, enabled=False):
             score = self._scores(x_t, state.u.dtype)
             m = torch.maximum(state.m, score).detach()
@@ -126,7 +133,7 @@ class Aaren(SequenceMixer):
             u = state.u * old + new
             w = state.w * old[..., None] + value.to(u.dtype) * new[..., None]
             o = (w / u[..., None]).flatten(1)
-        return self.output(o.to(x_t.dtype)).to(x_t.dtype), AarenState(m, u, w)
+        return self._answer(o, x_t), AarenState(m, u, w)
 
     def forward(
         self,
@@ -145,7 +152,7 @@ class Aaren(SequenceMixer):
             reset = reset if active is None else reset & active
             state = discard_state(self, state, reset)
         x = mask_steps(x, active)
-        values = self.value(x).unflatten(-1, (self.num_heads, self.head_dim))
+        values = self._values(x)
         with torch.autocast(x.device.type, enabled=False):
             scores = self._scores(x, state.u.dtype)
             if active is not None:
@@ -156,8 +163,20 @@ class Aaren(SequenceMixer):
                 (state.m, state.u, state.w),
                 segment=segment_ids(reset),
             )
-        y = self.output(o.flatten(2).to(x.dtype)).to(x.dtype)
-        return mask_steps(y, active), AarenState(*carry)
+        return mask_steps(self._answer(o.flatten(2), x), active), AarenState(*carry)
+
+    def _values(
+        self, x: Float[Tensor, "*steps input_dim"]
+    ) -> Float[Tensor, "*steps heads head_dim"]:
+        projected = self.value(x.to(self.value.weight.dtype))
+        values: Tensor = projected.unflatten(-1, (self.num_heads, self.head_dim))
+        return values
+
+    def _answer(
+        self, o: Float[Tensor, "*steps width"], x: Float[Tensor, "*steps input_dim"]
+    ) -> Float[Tensor, "*steps output_dim"]:
+        projected: Tensor = self.output(o.to(self.output.weight.dtype))
+        return projected.to(x.dtype)
 
     def _scores(
         self, x: Float[Tensor, "*steps input_dim"], dtype: torch.dtype
@@ -198,13 +217,15 @@ class AarenBlock(SequenceMixer):
         *,
         feedforward_dim: int | None = None,
         pre_norm: bool = True,
-        activation: Literal["relu", "gelu"] = "gelu",
+        activation: Activation = "gelu",
         dropout: float = 0.0,
         seed_dim: int | None = None,
         scan_fn: Scan = softmax_scan,
         scan_backend: ScanBackend = "auto",
     ) -> None:
         super().__init__()
+        check_choice("activation", activation, Activation)
+        check_positive(input_dim=input_dim, feedforward_dim=feedforward_dim)
         self.input_dim = self.output_dim = input_dim
         self.feedforward_dim = feedforward_dim or 4 * input_dim
         self.pre_norm, self.activation, self.dropout = pre_norm, activation, dropout
@@ -247,8 +268,9 @@ class AarenBlock(SequenceMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: AarenState
     ) -> tuple[Float[Tensor, "batch input_dim"], AarenState]:
         """One step."""
-        attended, state = self.attention.step(self._enter(x_t), state)
-        return self._finish(x_t, attended), state
+        h = x_t.to(self.expand.weight.dtype)
+        attended, state = self.attention.step(self._enter(h), state)
+        return self._finish(h, attended).to(x_t.dtype), state
 
     def forward(
         self,
@@ -261,9 +283,9 @@ class AarenBlock(SequenceMixer):
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
         active = active_steps(x.shape[1], lengths=lengths, like=x)
-        x = mask_steps(x, active)
-        attended, state = self.attention(self._enter(x), state, lengths=lengths, reset=reset)
-        return mask_steps(self._finish(x, attended), active), state
+        h = mask_steps(x, active).to(self.expand.weight.dtype)
+        attended, state = self.attention(self._enter(h), state, lengths=lengths, reset=reset)
+        return mask_steps(self._finish(h, attended).to(x.dtype), active), state
 
     def _enter(self, x: Tensor) -> Tensor:
         # Autocast's norm gives float32 whatever x is; the protocol wants y in the type of x.

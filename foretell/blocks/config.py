@@ -4,6 +4,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Literal
 
+from foretell.blocks.checks import check_choice
+
 
 @dataclass(frozen=True)
 class RecurrentConfig:
@@ -211,6 +213,7 @@ class MixerConfig:
     """Of titans_mag and titans_mal."""
 
     def __post_init__(self) -> None:
+        check_choice("kind", self.kind, Kind)
         chosen = _BRANCH.get(self.kind, self.kind)
         for part in dataclasses.fields(self):
             if part.name in ("kind", chosen):

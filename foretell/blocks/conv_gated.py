@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.blocks.broadcast_conv import conv3d_of_repeated
+from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.conv3d import conv3d
 from foretell.blocks.protocol import (
     SequenceMixer,
@@ -21,6 +22,8 @@ from foretell.blocks.protocol import (
     state_dtype,
     where_rows,
 )
+
+SpatialDims = Literal[2, 3]
 
 
 class ConvGruState(NamedTuple):
@@ -54,9 +57,11 @@ class ConvGated(SequenceMixer):
         input_dim: int,
         *,
         kernel_size: int = 3,
-        spatial_dims: Literal[2, 3] = 3,
+        spatial_dims: SpatialDims = 3,
     ) -> None:
         super().__init__()
+        check_choice("spatial_dims", spatial_dims, SpatialDims)
+        check_positive(channels=channels, kernel_size=kernel_size)
         if kernel_size % 2 != 1:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         self.channels = self.output_dim = channels

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foretell.blocks.batch_norm import BatchNorm3d, StepBatchNorm3d
 from foretell.blocks.broadcast_conv import conv3d_with_repeated, conv3d_with_repeated_naive
+from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.conv3d import SameConv3d
 from foretell.blocks.protocol import (
     SequenceMixer,
@@ -20,6 +21,10 @@ from foretell.blocks.protocol import (
     mask_steps,
     where_rows,
 )
+
+Layers = Literal["conv_bn_relu_conv", "conv_bn_relu"]
+Norm = Literal["batch_per_step", "batch", "none"]
+Implementation = Literal["fast", "naive"]
 
 
 class VolumeState(NamedTuple):
@@ -49,13 +54,17 @@ class ConvRecurrence(SequenceMixer):
         channels: int,
         input_dim: int,
         *,
-        layers: Literal["conv_bn_relu_conv", "conv_bn_relu"] = "conv_bn_relu_conv",
-        norm: Literal["batch_per_step", "batch", "none"] = "batch_per_step",
+        layers: Layers = "conv_bn_relu_conv",
+        norm: Norm = "batch_per_step",
         num_steps: int = 1,
         residual: bool = False,
-        implementation: Literal["fast", "naive"] = "fast",
+        implementation: Implementation = "fast",
     ) -> None:
         super().__init__()
+        check_choice("layers", layers, Layers)
+        check_choice("norm", norm, Norm)
+        check_choice("implementation", implementation, Implementation)
+        check_positive(channels=channels, num_steps=num_steps)
         self.input_dim = input_dim
         self.output_dim = channels
         self.residual = residual

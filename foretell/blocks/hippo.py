@@ -7,6 +7,11 @@ import torch
 from jaxtyping import Complex, Float, Inexact
 from torch import Tensor
 
+from foretell.blocks.checks import check_choice, check_positive
+
+Hippo = Literal["legs", "legt"]
+Poles = Literal["lin", "inv", "legs", "real"]
+
 SERIES_RADIUS = 0.1
 """Below this |dt A| the zero-order hold is a power series: the quotient's gradient cancels."""
 SERIES_TERMS = 12
@@ -14,7 +19,7 @@ SERIES_TERMS = 12
 
 
 def hippo_matrices(
-    kind: Literal["legs", "legt"], state_dim: int, *, legt_scale: float = 1.0
+    kind: Hippo, state_dim: int, *, legt_scale: float = 1.0
 ) -> tuple[Float[Tensor, "state state"], Float[Tensor, " state"]]:
     """A and B of x' = A x + B u whose state holds Legendre coefficients of the past.
 
@@ -31,7 +36,8 @@ def hippo_matrices(
     Returns:
         A and B, float64.
     """
-    _check_size("state_dim", state_dim)
+    check_choice("kind", kind, Hippo)
+    check_positive(state_dim=state_dim)
     n = torch.arange(state_dim, dtype=torch.float64)
     root = (2 * n + 1).sqrt()
     outer = root[:, None] * root
@@ -44,9 +50,7 @@ def hippo_matrices(
             return legt_scale * A, legt_scale * root
 
 
-def s4d_poles(
-    kind: Literal["lin", "inv", "legs", "real"], state_dim: int
-) -> Complex[Tensor, " poles"]:
+def s4d_poles(kind: Poles, state_dim: int) -> Complex[Tensor, " poles"]:
     """Diagonal of A at the start of S4D (2206.11893), one of each of N/2 conjugate pairs.
 
     For n = 0 .. N/2 - 1: lin -1/2 + i pi n; inv -1/2 + i (N/pi) (N/(2n + 1) - 1); real -(n + 1);
@@ -60,7 +64,8 @@ def s4d_poles(
     Returns:
         Poles [N/2], complex128.
     """
-    _check_size("state_dim", state_dim)
+    check_choice("kind", kind, Poles)
+    check_positive(state_dim=state_dim)
     if state_dim % 2:
         raise ValueError(f"state_dim must be even, got {state_dim}")
     n = torch.arange(state_dim // 2, dtype=torch.float64)
@@ -168,8 +173,3 @@ def sample_log_dt(
         raise ValueError(f"dt_min must lie in (0, dt_max], got {dt_min} with dt_max {dt_max}")
     low, high = math.log(dt_min), math.log(dt_max)
     return low + (high - low) * torch.rand(dim, generator=generator)
-
-
-def _check_size(name: str, value: int) -> None:
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")

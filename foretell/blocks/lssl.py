@@ -1,13 +1,14 @@
 """Linear state-space layer with a HiPPO matrix (LSSL, 2110.13985)."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foretell.blocks.hippo import discretise_bilinear, hippo_matrices, sample_log_dt
+from foretell.blocks.checks import check_choice, check_positive
+from foretell.blocks.hippo import Hippo, discretise_bilinear, hippo_matrices, sample_log_dt
 from foretell.blocks.scan.time_invariant import BlockSystem
 from foretell.blocks.time_invariant import TimeInvariantMixer
 
@@ -55,7 +56,7 @@ class LSSL(TimeInvariantMixer):
         state_dim: int = 64,
         *,
         num_outputs: int = 1,
-        hippo: Literal["legs", "legt"] = "legs",
+        hippo: Hippo = "legs",
         legt_scale: float = 1.0,
         alpha: float = 0.5,
         trainable: bool = True,
@@ -66,8 +67,8 @@ class LSSL(TimeInvariantMixer):
         readout_dim: int | None = None,
     ) -> None:
         super().__init__(dim, state_dim, block_size=block_size)
-        if num_outputs < 1:
-            raise ValueError(f"num_outputs must be at least 1, got {num_outputs}")
+        check_choice("hippo", hippo, Hippo)
+        check_positive(num_outputs=num_outputs)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must lie in [0, 1], got {alpha}")
         self.num_outputs, self.alpha, self.trainable = num_outputs, alpha, trainable

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
+from foretell.blocks.checks import check_positive
 from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.rms_norm import rms_norm
 from foretell.blocks.scan.backends import LINEAR_SCANS, SSD_SCANS, Scan, ScanBackend, choose_scan
@@ -141,11 +142,9 @@ class Mamba2(LinearStateMixer):
 
     def _check(self) -> None:
         """Refuse options that do not fit."""
-        for name in ("input_dim", "state_dim", "inner_dim", "head_dim", "num_groups", "conv_width",
-                     "norm_every", "window", "chunk_size"):  # fmt: skip
-            size = getattr(self, name)
-            if size is not None and size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        names = ("input_dim", "state_dim", "inner_dim", "head_dim", "num_groups", "conv_width",
+                 "norm_every", "window", "chunk_size")  # fmt: skip
+        check_positive(**{name: getattr(self, name) for name in names})
         if self.inner_dim % self.head_dim:
             raise ValueError(
                 f"head_dim must divide expand * input_dim = {self.inner_dim}, got {self.head_dim}"

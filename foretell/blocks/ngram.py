@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from foretell.blocks.checks import check_choice
 from foretell.blocks.ngram_store import NgramCache, NgramTable
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
 from foretell.blocks.segments import segment_ids
@@ -24,6 +25,7 @@ MAX_CODE = 2**62
 """Largest number of n-grams that an integer numbers."""
 
 NgramState = NgramTable | NgramCache
+Storage = Literal["auto", "table", "cache"]
 
 
 class NgramHead(SequenceMixer):
@@ -49,9 +51,10 @@ class NgramHead(SequenceMixer):
         num_ids: int,
         *,
         n: int = 1,
-        storage: Literal["auto", "table", "cache"] = "auto",
+        storage: Storage = "auto",
     ) -> None:
         super().__init__()
+        check_choice("storage", storage, Storage)
         if n < 1 or num_ids < 1:
             raise ValueError(f"n and num_ids must be at least 1, got {n} and {num_ids}")
         limit = MAX_TABLE if storage == "table" else MAX_CODE

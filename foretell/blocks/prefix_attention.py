@@ -12,11 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from foretell.blocks.protocol import (
-    active_steps,
-    check_input,
-    mask_steps,
-)
+from foretell.blocks.checks import check_choice, check_positive
+from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.scan.backends import SSD_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.segments import discard_state, segment_ids
@@ -91,6 +88,10 @@ class PrefixLinearAttention(LinearStateMixer):
         scan_backend: ScanBackend = "auto",
     ) -> None:
         super().__init__()
+        check_positive(
+            input_dim=input_dim, feature_dim=feature_dim, head_dim=head_dim, output_dim=output_dim,
+            seed_dim=seed_dim, readout_dim=readout_dim,
+        )  # fmt: skip
         if num_heads < 1 or (head_dim is None and input_dim % num_heads):
             raise ValueError(
                 f"num_heads must divide input_dim {input_dim}, got {num_heads}; or give head_dim"
@@ -162,7 +163,7 @@ class PrefixLinearAttention(LinearStateMixer):
         if state is None:
             state = self.init_state(len(prefix), prefix.device)
         active = active_steps(prefix.shape[1], lengths=lengths, like=prefix)
-        x = mask_steps(prefix, active)
+        x = mask_steps(prefix, active).to(self.key.weight.dtype)
         state = self._absorb(x, active, state, self.encoder_key, self.encoder_value)
         return self._absorb(x, active, state, self.key, self.value)
 
@@ -170,15 +171,15 @@ class PrefixLinearAttention(LinearStateMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: PrefixState
     ) -> tuple[Float[Tensor, "batch output_dim"], PrefixState]:
         """One step after the prefix, or without one."""
-        dtype = state.s.dtype
-        value = self._split(self.value(x_t)).to(dtype)
-        query, key = self._split(self.query(x_t)), self._split(self.key(x_t))
+        dtype, x = state.s.dtype, x_t.to(self.key.weight.dtype)
+        value = self._split(self.value(x)).to(dtype)
+        query, key = self._split(self.query(x)), self._split(self.key(x))
         with torch.autocast(x_t.device.type, enabled=False):
             read, write = taylor_features(query.to(dtype)), taylor_features(key.to(dtype))
             s = state.s + write[..., None] * value[..., None, :]
             z = state.z + write
             o = (read[..., None, :] @ s)[..., 0, :] / (read * z).sum(-1, keepdim=True)
-        return self.output(o.flatten(1).to(x_t.dtype)).to(x_t.dtype), PrefixState(s, z)
+        return self._answer(o.flatten(1)).to(x_t.dtype), PrefixState(s, z)
 
     def forward(
         self,
@@ -210,15 +211,15 @@ class PrefixLinearAttention(LinearStateMixer):
             y and the state after the last valid step.
 
         Raises:
-            ValueError: A negative prefix, a reset inside a prefix, or another prefix_output.
+            ValueError: A prefix that is negative or longer than x, a reset inside a prefix, or
+                another prefix_output.
         """
         check_input(x, self.input_dim)
-        if prefix_output not in ("zero", "return"):
-            raise ValueError(f"prefix_output must be 'zero' or 'return', got {prefix_output!r}")
+        check_choice("prefix_output", prefix_output, PrefixOutput)
         if state is None:
             state = self.init_state(len(x), x.device)
         active = active_steps(x.shape[1], lengths=lengths, like=x)
-        x = mask_steps(x, active)
+        given, x = x.dtype, mask_steps(x, active).to(self.key.weight.dtype)
         if reset is not None:
             reset = reset if active is None else reset & active
             state = discard_state(self, state, reset)
@@ -247,7 +248,7 @@ class PrefixLinearAttention(LinearStateMixer):
             if active is not None:  # 0 / 0 in an empty row would poison its gradient
                 below = below.masked_fill(~active[..., None, None], 1)
             o = (sums[..., :-1] / below).flatten(2)
-        y = mask_steps(self.output(o.to(x.dtype)).to(x.dtype), active)
+        y = mask_steps(self._answer(o).to(given), active)
         if inside is not None and prefix_output == "zero":
             y = mask_steps(y, ~inside)
         return y, PrefixState(h[..., :-1, :].transpose(-1, -2), h[..., -1, :])
@@ -260,6 +261,10 @@ class PrefixLinearAttention(LinearStateMixer):
     def _split(self, x: Float[Tensor, "*steps width"]) -> Float[Tensor, "*steps heads head"]:
         heads: Tensor = x.unflatten(-1, (self.num_heads, -1))
         return heads
+
+    def _answer(self, o: Float[Tensor, "*steps width"]) -> Float[Tensor, "*steps output_dim"]:
+        projected: Tensor = self.output(o.to(self.output.weight.dtype))
+        return projected
 
     def _absorb(
         self,
@@ -335,12 +340,14 @@ def _prefix_steps(
 ) -> tuple[Bool[Tensor, "batch time"], int]:
     """True at the valid steps of the prefixes, and the first step that is in none.
 
-    A prefix longer than its row ends with the row.
+    A prefix longer than its row's valid steps ends with them.
     """
     sizes = torch.as_tensor(prefix_len, device=x.device).expand(len(x))
     given = sizes.tolist() if isinstance(prefix_len, Tensor) else [prefix_len]
-    if min(given, default=0) < 0:
-        raise ValueError(f"prefix_len must be at least 0, got {min(given)}")
+    if any(isinstance(size, bool) or not 0 <= size <= x.shape[1] for size in given):
+        wrong = given if isinstance(prefix_len, Tensor) else prefix_len
+        raise ValueError(
+            f"prefix_len must be whole numbers in [0, {x.shape[1]}], the steps of x, got {wrong}"
+        )
     inside = torch.arange(x.shape[1], device=x.device) < sizes[:, None]
-    end = min(x.shape[1], max(given, default=0))
-    return (inside if active is None else inside & active), end
+    return (inside if active is None else inside & active), max(given, default=0)

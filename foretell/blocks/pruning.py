@@ -14,6 +14,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from foretell.blocks.checks import check_choice
+
+Which = Literal["both", "ih", "hh"]
 PREFIXES = {
     "both": ("weight_ih_", "weight_hh_"),
     "ih": ("weight_ih_",),
@@ -36,7 +39,7 @@ class WeightMask(nn.Module):
 
 
 def magnitude_masks(
-    module: nn.Module, percent: float | int, *, which: Literal["both", "ih", "hh"] = "both"
+    module: nn.Module, percent: float | int, *, which: Which = "both"
 ) -> dict[str, Bool[Tensor, "_rows _cols"]]:
     """Keep the weights of largest magnitude: |w| >= the percentile of |w| over all matrices.
 
@@ -54,6 +57,7 @@ def magnitude_masks(
     Returns:
         Masks by the name of the weight in the module, True where it is kept.
     """
+    check_choice("which", which, Which)
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must lie in [0, 100], got {percent}")
     magnitudes = {

@@ -8,6 +8,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
+from foretell.blocks.checks import check_choice
+
+Kind = Literal["barabasi_albert", "watts_strogatz"]
+
 MIN_NODES = 10
 """Fewest nodes: both kinds take a tenth or a fifth of them as a number of neighbours."""
 MAX_TRIES = 10
@@ -89,7 +93,7 @@ def graph_from_edges(num_nodes: int, edges: Iterable[tuple[int, int]]) -> Layere
 
 
 def layered_graph(
-    kind: Literal["barabasi_albert", "watts_strogatz"],
+    kind: Kind,
     num_nodes: int,
     *,
     seed: int,
@@ -107,6 +111,7 @@ def layered_graph(
         seed: Of the generator; the graph also depends on the version of networkx.
         p: Probability of rewiring an edge, Watts-Strogatz only.
     """
+    check_choice("kind", kind, Kind)
     if num_nodes < MIN_NODES:
         raise ValueError(f"num_nodes must be at least {MIN_NODES}, got {num_nodes}")
     if not 0 <= p <= 1:

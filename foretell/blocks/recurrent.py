@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from foretell.blocks.cells import NUM_GATES, Kind, LayerWeights, gru_cell, lstm_cell, rnn_cell
+from foretell.blocks.checks import check_positive
 from foretell.blocks.protocol import (
     SequenceMixer,
     active_steps,
@@ -73,6 +74,7 @@ class Recurrent(SequenceMixer):
         single_bias: bool = False,
     ) -> None:
         super().__init__()
+        check_positive(hidden_dim=hidden_dim, num_layers=num_layers)
         if not (0 <= dropout < 1 and 0 <= recurrent_dropout < 1):
             raise ValueError(
                 f"dropout and recurrent_dropout must lie in [0, 1), got {dropout:g} and "
@@ -242,8 +244,7 @@ class Recurrent(SequenceMixer):
                 *(torch.cat([a, b[rows:]]) for a, b in zip(end, state, strict=True))
             )
             start = stop
-        width = self.hidden_dim
-        outputs.append(x.new_zeros(len(x), time - start, width))
+        outputs.append(x.new_zeros(len(x), time - start, self.hidden_dim))
         return torch.cat(outputs, dim=1), state
 
     def _packed(

@@ -1,13 +1,14 @@
 """Diagonal state-space layer (S4D, 2206.11893)."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foretell.blocks.hippo import discretise_zoh_diagonal, s4d_poles, sample_log_dt
+from foretell.blocks.checks import check_choice
+from foretell.blocks.hippo import Poles, discretise_zoh_diagonal, s4d_poles, sample_log_dt
 from foretell.blocks.scan.time_invariant import BlockSystem
 from foretell.blocks.time_invariant import TimeInvariantMixer
 
@@ -46,7 +47,7 @@ class S4D(TimeInvariantMixer):
         dim: int,
         state_dim: int = 64,
         *,
-        init: Literal["lin", "inv", "legs", "real"] = "lin",
+        init: Poles = "lin",
         dt_min: float = 1e-3,
         dt_max: float = 1e-1,
         block_size: int = 128,
@@ -54,6 +55,7 @@ class S4D(TimeInvariantMixer):
         readout_dim: int | None = None,
     ) -> None:
         super().__init__(dim, state_dim, block_size=block_size)
+        check_choice("init", init, Poles)
         if state_dim % 2:
             raise ValueError(f"state_dim must be even, got {state_dim}")
         self.init, self.dt_min, self.dt_max = init, dt_min, dt_max

@@ -8,9 +8,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foretell.blocks.checks import check_choice
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
 
 Norm = Literal["none", "layer", "rms"]
+Pool = Literal["mean", "last", "none"]
 
 
 class Stack(SequenceMixer):
@@ -117,6 +119,7 @@ class Stack(SequenceMixer):
 
 def build_norm(norm: Norm, width: int) -> nn.Module:
     """The norm that a name asks for."""
+    check_choice("norm", norm, Norm)
     match norm:
         case "none":
             return nn.Identity()
@@ -160,9 +163,10 @@ class LRCN(nn.Module):
         mixer: SequenceMixer,
         output_dim: int,
         *,
-        pool: Literal["mean", "last", "none"] = "mean",
+        pool: Pool = "mean",
     ) -> None:
         super().__init__()
+        check_choice("pool", pool, Pool)
         self.frames = TimeDistributed(encoder)
         self.mixer, self.pool = mixer, pool
         self.head = nn.Linear(mixer.output_dim, output_dim)

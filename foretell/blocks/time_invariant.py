@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from foretell.blocks.checks import check_positive
 from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.scan.time_invariant import BlockSystem, time_invariant_scan
 from foretell.blocks.segments import run_segments
@@ -32,9 +33,7 @@ class TimeInvariantMixer(LinearStateMixer):
 
     def __init__(self, dim: int, state_dim: int, *, block_size: int) -> None:
         super().__init__()
-        for name, value in (("dim", dim), ("state_dim", state_dim)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_positive(dim=dim, state_dim=state_dim)
         if not 1 <= block_size <= self.max_block_size:
             raise ValueError(f"block_size must lie in [1, {self.max_block_size}], got {block_size}")
         self.input_dim = self.output_dim = dim

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
+from foretell.blocks.checks import check_positive
 from foretell.blocks.protocol import SequenceMixer
 from foretell.blocks.segments import forward_rows
 from foretell.blocks.titans_memory import (
@@ -82,12 +83,10 @@ class TitansMemory(SequenceMixer):
         super().__init__()
         memory_dim = input_dim if memory_dim is None else memory_dim
         hidden_dim = memory_dim if hidden_dim is None else hidden_dim
-        sizes = {"input_dim": input_dim, "memory_dim": memory_dim, "hidden_dim": hidden_dim}
-        sizes |= {"depth": depth, "chunk_size": chunk_size}
-        sizes |= {} if conv_width is None else {"conv_width": conv_width}
-        for name, value in sizes.items():
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        check_positive(
+            input_dim=input_dim, memory_dim=memory_dim, output_dim=output_dim,
+            hidden_dim=hidden_dim, depth=depth, chunk_size=chunk_size, conv_width=conv_width,
+        )  # fmt: skip
         if zero_start and depth > 1:
             raise ValueError(f"zero_start needs depth 1, got {depth}: an MLP of zeros never learns")
         self.input_dim, self.memory_dim, self.hidden_dim = input_dim, memory_dim, hidden_dim

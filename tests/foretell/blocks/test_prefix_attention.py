@@ -96,7 +96,7 @@ def test_the_denominator_is_at_least_half_the_number_of_tokens():
 
 @pytest.mark.parametrize(
     ("time", "prefix_len"),
-    [(1, 0), (1, 1), (2, 1), (17, 0), (17, 5), (17, 17), (37, 31), (65, 33), (9, 20)],
+    [(1, 0), (1, 1), (2, 1), (17, 0), (17, 5), (17, 17), (37, 31), (65, 33), (9, 9)],
 )
 def test_it_is_the_double_sum(time, prefix_len):
     layer, x = build(), inputs(2, time, 4)
@@ -108,7 +108,7 @@ def test_it_is_the_double_sum(time, prefix_len):
     assert torch.equal(zero[:, prefix_len:], y[:, prefix_len:])
 
 
-@pytest.mark.parametrize("prefix_len", [0, 5, 16, 37, 50])
+@pytest.mark.parametrize("prefix_len", [0, 5, 16, 37])
 def test_the_loop_agrees_with_every_gradient(prefix_len):
     layer = build()
     results = []
@@ -273,9 +273,9 @@ def test_equal_keys_give_means_and_float32_is_close():
 
 def test_wrong_arguments():
     layer, x = build(), inputs(2, 5, 4)
-    with pytest.raises(ValueError, match="prefix_len must be at least 0, got -1"):
+    with pytest.raises(ValueError, match=r"prefix_len must be .* in \[0, 5\], .* got -1"):
         layer(x, prefix_len=-1)
-    with pytest.raises(ValueError, match="prefix_len must be at least 0, got -2"):
+    with pytest.raises(ValueError, match=r"prefix_len must be .* got \[3, -2\]"):
         layer(x, prefix_len=torch.tensor([3, -2]))
     with pytest.raises(ValueError, match=r"prefix must be \[batch, time, 4\]"):
         layer.prefill(x[..., :3])
@@ -283,5 +283,5 @@ def test_wrong_arguments():
         PrefixLinearAttention(5, 2)
     with pytest.raises((ValueError, TypeError), match="prefix_output"):
         layer(x, prefix_len=2, prefix_output="retrun")
-    assert layer(x[:, :0], prefix_len=3)[0].shape == (2, 0, 4)
+    assert layer(x[:, :0], prefix_len=0)[0].shape == (2, 0, 4)
     assert layer(x[:0], prefix_len=torch.zeros(0, dtype=torch.int64))[0].shape == (0, 5, 4)
