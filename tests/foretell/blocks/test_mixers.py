@@ -431,6 +431,34 @@ def test_t13_the_state_does_not_grow(case):
     assert state_numel(state) == size and y.grad_fn is None
 
 
+MANY, STEPS, PIECE = 1_000_000, 10_000, 1_024
+
+
+@pytest.mark.soak
+@cases(BOUNDED)
+@torch.no_grad()
+def test_t13_a_million_steps_keep_memory_constant(case, constant_memory):
+    block, x = build(case, torch.float32), inputs(case, 1, PIECE, torch.float32)
+    start = initial(case, block, 1)
+    state = constant_memory(lambda now: block(x, now)[1], start, MANY // PIECE, warm=16)
+    y, _ = block(x[:, : MANY % PIECE], state)
+    assert y.grad_fn is None and torch.isfinite(y).all()
+
+
+@pytest.mark.soak
+@cases([case for case in BOUNDED if case in STREAMABLE])
+@torch.no_grad()
+def test_t13_ten_thousand_steps_keep_memory_constant_and_agree(case, constant_memory):
+    block, x = build(case), inputs(case, 1, STEPS // 10)
+    start = initial(case, block, 1)
+    state = constant_memory(lambda now: loop(block, x, now)[1], start, 9, warm=2)
+    y, state = loop(block, x, state)
+    expected = start
+    for _ in range(10):
+        expected_y, expected = block(x, expected)
+    same((y, state), (expected_y, expected), {"rtol": 1e-6, "atol": 1e-6})
+
+
 @cases(CASES)
 def test_empty_sequences_and_wrong_lengths(case):
     block = build(case)
