@@ -1,0 +1,37 @@
+import pytest
+from experiment import Claim, judge
+
+
+def rows(**sides):
+    return [
+        {"variant": variant, "seed": str(seed), "accuracy": str(value)}
+        for variant, values in sides.items()
+        for seed, value in enumerate(values)
+    ]
+
+
+ABOVE = Claim("a is above b", ("a", "accuracy"), ("b", "accuracy"))
+EQUAL = Claim("a equals b", ("a", "accuracy"), ("b", "accuracy"), "equal")
+
+
+def test_above_needs_more_than_the_spread_of_the_paired_difference():
+    verdict = judge(ABOVE, rows(a=[0.5, 0.6, 0.7], b=[0.4, 0.5, 0.3]))
+    assert (verdict.one, verdict.other) == pytest.approx((0.6, 0.4))
+    assert verdict.spread == pytest.approx(0.03**0.5)  # of 0.1, 0.1, 0.4
+    assert verdict.answer == "reproduced"
+    assert judge(ABOVE, rows(a=[0.5, 0.6], b=[0.4, 0.6])).answer == "not reproduced"
+    assert judge(ABOVE, rows(a=[0.4, 0.3], b=[0.5, 0.6])).answer == "not reproduced"
+
+
+def test_an_easy_task_tells_nothing():
+    assert judge(ABOVE, rows(a=[0.9, 0.9], b=[0.8, 0.8])).answer == "too easy to tell"
+
+
+def test_equal_means_inside_the_spread_or_the_margin():
+    assert judge(EQUAL, rows(a=[0.5, 0.6], b=[0.51, 0.61])).answer == "reproduced"
+    assert judge(EQUAL, rows(a=[0.5, 0.6], b=[0.6, 0.4])).answer == "reproduced"
+    assert judge(EQUAL, rows(a=[0.5, 0.6], b=[0.55, 0.65])).answer == "not reproduced"
+
+
+def test_only_shared_seeds_count():
+    assert judge(ABOVE, rows(a=[0.5, 0.6], b=[0.4])) is None
