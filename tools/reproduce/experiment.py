@@ -11,6 +11,7 @@ from foretell.study import Cell
 
 NAMES = (
     "reber_pruning",
+    "reber_graphs",
     "mamba2_length",
     "lssl_dependency",
     "aaren_parity",

@@ -4,11 +4,19 @@ import copy
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from experiment import Claim, Experiment
 from models import count_parameters
-from reber_words import Split, WordClassifier, split_words, train_words, word_accuracy
+from reber_words import (
+    Split,
+    WordClassifier,
+    split_words,
+    train_best_words,
+    train_words,
+    word_accuracy,
+)
 from torch import nn
 
 from foretell.blocks import GRU, LSTM, RNN, ReluRNN
@@ -23,7 +31,7 @@ class Settings:
     """What every row depends on."""
 
     percents: tuple[int, ...] = (60, 70, 80, 90)
-    epochs: int = 6
+    epochs: int = 10
     retraining_epochs: int = 1
     batch: int = 64
     learning_rates: tuple[float, ...] = (1e-3, 3e-3)
@@ -48,7 +56,10 @@ def run(variant: str, seed: int, smoke: bool, settings: Settings = SETTINGS) -> 
     begun = time.process_time()
     settings = SMOKE if smoke else settings
     words = split_words(seed, num_words=settings.num_words, held_out=settings.held_out)
-    dense, rate, validation = train_dense(variant, words, seed, settings)
+    dense, rate, validation = train_best_words(
+        partial(build, variant, settings), words, epochs=settings.epochs, batch=settings.batch,
+        rates=settings.learning_rates, seed=seed,
+    )  # fmt: skip
     found: dict[str, Cell] = score("dense", dense, words)
     for percent in settings.percents:
         pruned = copy.deepcopy(dense)
@@ -68,21 +79,6 @@ def run(variant: str, seed: int, smoke: bool, settings: Settings = SETTINGS) -> 
         "parameters": count_parameters(dense),
         "cpu_seconds": round(time.process_time() - begun, 1),
     }
-
-
-def train_dense(
-    variant: str, words: Split, seed: int, settings: Settings
-) -> tuple[nn.Module, float, float]:
-    """The trial that validation chose, its learning rate and its accuracy there."""
-    trials = []
-    for rate in settings.learning_rates:
-        torch.manual_seed(seed)
-        model = build(variant, settings)
-        train_words(
-            model, words.train, epochs=settings.epochs, batch=settings.batch, rate=rate, seed=seed
-        )
-        trials.append((model, rate, word_accuracy(model, words.validation)[0]))
-    return max(trials, key=lambda trial: trial[2])
 
 
 def retrain(model: nn.Module, words: Split, rate: float, seed: int, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Reber words as examples, a word classifier, and its accuracies with near misses apart."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,15 +34,16 @@ class Split:
     test: Words
 
 
-def split_words(seed: int, *, num_words: int, held_out: int) -> Split:
-    """Valid and invalid words in equal number, with the published shares of kinds.
+def split_words(seed: int, *, num_words: int, held_out: int, **options: float) -> Split:
+    """Valid and invalid words in equal number, by default with the published shares of kinds.
 
     Args:
         seed: Of the words.
         num_words: All told.
         held_out: Of these, in validation and in the test.
+        options: Of `reber_words`.
     """
-    drawn = encoded(reber_words(num_words // 2, num_words // 2, seed=seed))
+    drawn = encoded(reber_words(num_words // 2, num_words // 2, seed=seed, **options))
     return Split(drawn[2 * held_out :], drawn[:held_out], drawn[held_out : 2 * held_out])
 
 
@@ -67,6 +69,25 @@ class WordClassifier(nn.Module):
         y, _ = self.network(self.embed(codes))
         logits: Tensor = self.head(y[torch.arange(len(y)), lengths - 1])
         return logits
+
+
+def train_best_words(
+    build: Callable[[], WordClassifier],
+    words: Split,
+    *,
+    epochs: int,
+    batch: int,
+    rates: Sequence[float],
+    seed: int,
+) -> tuple[WordClassifier, float, float]:
+    """Train once with each learning rate; the model, its rate and its accuracy on validation."""
+    trials = []
+    for rate in rates:
+        torch.manual_seed(seed)
+        model = build()
+        train_words(model, words.train, epochs=epochs, batch=batch, rate=rate, seed=seed)
+        trials.append((model, rate, word_accuracy(model, words.validation)[0]))
+    return max(trials, key=lambda trial: trial[2])
 
 
 def train_words(
