@@ -7,23 +7,15 @@ of [P_n | x_n repeated] gathers each cell's neighbourhood. A drop-in for `ConvRe
 import math
 from typing import Any, NamedTuple
 
-import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils import _pytree
 
 from foretell.blocks.broadcast_conv import conv3d_with_repeated
 from foretell.blocks.conv3d import SameConv3d
-from foretell.blocks.protocol import (
-    SequenceMixer,
-    active_steps,
-    check_input,
-    mask_steps,
-    state_dtype,
-    state_numel,
-    where_rows,
-)
+from foretell.blocks.protocol import SequenceMixer, state_dtype, state_numel
 from foretell.blocks.titans import TitansMemory
+from foretell.blocks.volume import VolumeMixer
 
 
 class CellwiseState(NamedTuple):
@@ -35,7 +27,7 @@ class CellwiseState(NamedTuple):
     """State of the block; every field [batch, cells, ...]."""
 
 
-class CellwiseMixer(SequenceMixer):
+class CellwiseMixer(VolumeMixer):
     """P_{n+1} = mixer.step(conv([P_n | x_n repeated])) on every cell.
 
     Args:
@@ -70,26 +62,6 @@ class CellwiseMixer(SequenceMixer):
         """Sizes for `print(module)`."""
         return f"channels={self.output_dim}, input_dim={self.input_dim}"
 
-    def init_state(
-        self,
-        batch: int,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        *,
-        spatial: tuple[int, ...] = (),
-    ) -> CellwiseState:
-        """A volume of zeros of the given size.
-
-        Raises:
-            ValueError: The size does not have three axes.
-        """
-        if len(spatial) != 3:
-            raise ValueError(f"spatial must name 3 sizes, got {spatial}: start from seed_state")
-        place, kind = self._place(device, dtype)
-        return self.seed_state(
-            torch.zeros(batch, self.output_dim, *spatial, device=place, dtype=kind)
-        )
-
     def seed_state(
         self, volume: Float[Tensor, "batch channels depth height width"]
     ) -> CellwiseState:
@@ -98,10 +70,6 @@ class CellwiseMixer(SequenceMixer):
         cells = math.prod(volume.shape[2:])
         inner = self.mixer.init_state(batch * cells, volume.device)
         return CellwiseState(volume, _unfold(inner, batch))
-
-    def readout(self, state: CellwiseState) -> Float[Tensor, "batch channels depth height width"]:
-        """The volume."""
-        return state.volume
 
     def step(
         self, x_t: Float[Tensor, "batch input_dim"], state: CellwiseState
@@ -115,34 +83,6 @@ class CellwiseMixer(SequenceMixer):
         grid = (len(volume), *volume.shape[2:])
         after = y.view(*grid, -1).movedim(-1, 1).to(volume.dtype)
         return after.to(x_t.dtype), CellwiseState(after, _unfold(inner, len(volume)))
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch time input_dim"],
-        state: CellwiseState | None = None,
-        *,
-        lengths: Int[Tensor, " batch"] | None = None,
-        reset: Bool[Tensor, "batch time"] | None = None,
-    ) -> tuple[Float[Tensor, "batch time channels depth height width"], CellwiseState]:
-        """All steps; see `SequenceMixer.forward`.
-
-        Raises:
-            ValueError: If state is None: the volume gives the size of the space.
-        """
-        check_input(x, self.input_dim)
-        if state is None:
-            raise ValueError("state is None: start a volume recurrence from seed_state(volume)")
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
-        fresh = self.seed_state(torch.zeros_like(state.volume))
-        outputs = []
-        for t, x_t in enumerate(mask_steps(x, active).unbind(1)):
-            begin = state if reset is None else where_rows(reset[:, t], fresh, state)
-            y, after = self.step(x_t, begin)
-            state = after if active is None else where_rows(active[:, t], after, state)
-            outputs.append(y)
-        if not outputs:
-            return x.new_zeros(len(x), 0, *state.volume.shape[1:]), state
-        return mask_steps(torch.stack(outputs, 1), active), state
 
 
 def _unfold(inner: Any, batch: int) -> Any:

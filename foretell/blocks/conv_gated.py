@@ -15,13 +15,8 @@ from torch.nn import functional
 from foretell.blocks.broadcast_conv import conv3d_of_repeated
 from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.conv3d import conv3d
-from foretell.blocks.protocol import (
-    SequenceMixer,
-    active_steps,
-    mask_steps,
-    state_dtype,
-    where_rows,
-)
+from foretell.blocks.loop import loop_steps
+from foretell.blocks.protocol import SequenceMixer, active_steps, mask_steps, state_dtype
 
 SpatialDims = Literal[2, 3]
 
@@ -141,13 +136,15 @@ class ConvGated(SequenceMixer):
         if not (len(x) and time):
             return x.new_zeros(len(x), time, self.channels, *spatial), state
         drives = self._drive(mask_steps(x, active).flatten(0, 1), spatial)
-        fresh = self.seed_state(torch.zeros_like(state.h))
-        outputs = []
-        for t, drive in enumerate(drives.unflatten(0, (len(x), time)).unbind(1)):
-            begin = state if reset is None else where_rows(reset[:, t], fresh, state)
-            after = self._update(drive.to(state.h.dtype), begin)
-            state = after if active is None else where_rows(active[:, t], after, state)
-            outputs.append(after.h)
+
+        def step(drive: Tensor, before: Any) -> tuple[Tensor, Any]:
+            after = self._update(drive.to(before.h.dtype), before)
+            return after.h, after
+
+        outputs, state = loop_steps(
+            step, drives.unflatten(0, (len(x), time)).unbind(1), state,
+            fresh_state=self.seed_state(torch.zeros_like(state.h)), active=active, reset=reset,
+        )  # fmt: skip
         return mask_steps(torch.stack(outputs, 1).to(x.dtype), active), state
 
     def _check(self, x: Tensor) -> None:

@@ -7,20 +7,15 @@ drop-ins are in `foretell.blocks.conv_gated`.
 from typing import Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from foretell.blocks.batch_norm import BatchNorm3d, StepBatchNorm3d
 from foretell.blocks.broadcast_conv import conv3d_with_repeated, conv3d_with_repeated_naive
 from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.conv3d import SameConv3d
-from foretell.blocks.protocol import (
-    SequenceMixer,
-    active_steps,
-    check_input,
-    mask_steps,
-    where_rows,
-)
+from foretell.blocks.protocol import state_dtype
+from foretell.blocks.volume import VolumeMixer
 
 Layers = Literal["conv_bn_relu_conv", "conv_bn_relu"]
 Norm = Literal["batch_per_step", "batch", "none"]
@@ -36,7 +31,7 @@ class VolumeState(NamedTuple):
     """Steps taken."""
 
 
-class ConvRecurrence(SequenceMixer):
+class ConvRecurrence(VolumeMixer):
     """P_{n+1} = f_3D([P_n | A_n repeated]), weights shared over the steps (TREND eq. 5).
 
     Args:
@@ -93,10 +88,11 @@ class ConvRecurrence(SequenceMixer):
     def step(
         self, x_t: Float[Tensor, "batch input_dim"], state: VolumeState
     ) -> tuple[Float[Tensor, "batch channels d h w"], VolumeState]:
-        """One application of f_3D."""
+        """One application of f_3D. Convolutions follow autocast, the state does not."""
         fast = self.implementation == "fast"
         first = conv3d_with_repeated if fast else conv3d_with_repeated_naive
-        volume = first(state.volume, x_t, self.conv1.weight, self.conv1.bias)
+        weight, bias = self.conv1.weight, self.conv1.bias
+        volume = first(state.volume.to(weight.dtype), x_t.to(weight.dtype), weight, bias)
         if isinstance(self.norm, StepBatchNorm3d):
             volume = self.norm(volume, state.position)
         else:
@@ -104,47 +100,12 @@ class ConvRecurrence(SequenceMixer):
         volume = torch.relu(volume)
         if self.conv2 is not None:
             volume = self.conv2(volume)
+        volume = volume.to(state.volume.dtype)
         if self.residual:
             volume = volume + state.volume
-        return volume, VolumeState(volume, state.position + 1)
+        return volume.to(x_t.dtype), VolumeState(volume, state.position + 1)
 
     def seed_state(self, volume: Float[Tensor, "batch channels d h w"]) -> VolumeState:
         """Start from a volume: the identity."""
+        volume = volume.to(state_dtype(volume))
         return VolumeState(volume, torch.zeros_like(volume[:, 0, 0, 0, 0], dtype=torch.int64))
-
-    def forward(
-        self,
-        x: Float[Tensor, "batch time input_dim"],
-        state: VolumeState | None = None,
-        *,
-        lengths: Int[Tensor, " batch"] | None = None,
-        reset: Bool[Tensor, "batch time"] | None = None,
-    ) -> tuple[Float[Tensor, "batch time channels d h w"], VolumeState]:
-        """Run all steps from a seeded state.
-
-        Args:
-            x: One vector per step.
-            state: `seed_state(volume)`; required, because the volume gives the spatial size.
-            lengths: Valid steps of each sequence; later ones keep the state and give y = 0.
-            reset: True restarts the sequence from a zero volume before the step is taken.
-
-        Returns:
-            The volume after each step, and the last state.
-
-        Raises:
-            ValueError: If state is None, or x has another width.
-        """
-        check_input(x, self.input_dim)
-        if state is None:
-            raise ValueError("state is None: start a volume recurrence from seed_state(volume)")
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
-        fresh = self.seed_state(torch.zeros_like(state.volume))
-        outputs = []
-        for t, x_t in enumerate(mask_steps(x, active).unbind(1)):
-            begin = state if reset is None else where_rows(reset[:, t], fresh, state)
-            y, after = self.step(x_t, begin)
-            state = after if active is None else where_rows(active[:, t], after, state)
-            outputs.append(y)
-        if not outputs:
-            return state.volume.new_zeros(x.shape[0], 0, *state.volume.shape[1:]), state
-        return mask_steps(torch.stack(outputs, dim=1), active), state

@@ -12,13 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from foretell.blocks.protocol import (
-    SequenceMixer,
-    active_steps,
-    mask_steps,
-    state_dtype,
-    where_rows,
-)
+from foretell.blocks.loop import loop_steps
+from foretell.blocks.protocol import SequenceMixer, active_steps, mask_steps, state_dtype
 
 
 class MatrixGruState(NamedTuple):
@@ -110,16 +105,14 @@ class MatrixRecurrence(SequenceMixer):
         if state is None:
             state = self.init_state(len(x), x.device)
         active = active_steps(x.shape[1], lengths=lengths, like=x)
-        fresh = self.init_state(len(x), x.device, state.weight.dtype)
-        outputs = []
-        for t, x_t in enumerate(mask_steps(x, active).unbind(1)):
-            begin = state if reset is None else where_rows(reset[:, t], fresh, state)
-            _, after = self.step(x_t, begin)
-            state = after if active is None else where_rows(active[:, t], after, state)
-            outputs.append(after.weight)
+        outputs, state = loop_steps(
+            self.step, mask_steps(x, active).unbind(1), state,
+            fresh_state=self.init_state(len(x), x.device, state.weight.dtype),
+            active=active, reset=reset,
+        )  # fmt: skip
         if not outputs:
             return torch.empty_like(x), state
-        return mask_steps(torch.stack(outputs, 1).to(x.dtype), active), state
+        return mask_steps(torch.stack(outputs, 1), active), state
 
     def _update(self, x: Tensor, state: Any) -> Any:
         raise NotImplementedError

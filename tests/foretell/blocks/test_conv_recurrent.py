@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -61,6 +63,36 @@ def test_step_equals_forward_and_lengths():
     assert index_state(last, torch.tensor([1])).volume.shape[0] == 1
     empty, same = block(actions[:, :0], last)
     assert empty.shape[1] == 0 and same is last
+
+
+@pytest.mark.parametrize("norm", ["batch_per_step", "batch", "none"])
+@pytest.mark.parametrize("autocast", [True, False])
+def test_low_precision_rounds_a_step_and_not_the_state(norm, autocast):
+    volume, actions = volume_and_actions(dtype=torch.float32)
+    torch.manual_seed(0)
+    block = ConvRecurrence(6, 3, norm=norm, residual=True).eval()
+    expected, end = block(actions, block.seed_state(volume))
+    low = block if autocast else copy.deepcopy(block).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        y, state = low(actions.bfloat16(), low.seed_state(volume.bfloat16()))
+        y_t, after = low.step(actions[:, 0], low.seed_state(volume))
+    assert y.dtype == torch.bfloat16 and y_t.dtype == torch.float32
+    assert state.volume.dtype == after.volume.dtype == torch.float32
+    assert not torch.equal(state.volume, state.volume.bfloat16().float())
+    torch.testing.assert_close(y.float(), expected, rtol=0, atol=5e-2)
+    torch.testing.assert_close(state.volume, end.volume, rtol=0, atol=5e-2)
+
+
+def test_small_changes_add_up_under_autocast():
+    """256 residual steps of 2^-10 each: every one of them is lost in a bfloat16 volume of ones."""
+    block = ConvRecurrence(1, 1, layers="conv_bn_relu", norm="none", residual=True)
+    with torch.no_grad():
+        block.conv1.weight.zero_()
+        block.conv1.bias.fill_(2**-10)
+    state = block.seed_state(torch.ones(1, 1, 1, 2, 2))
+    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+        _, end = block(torch.zeros(1, 256, 1), state)
+    assert torch.equal(end.volume, torch.full_like(end.volume, 1.25))
 
 
 def test_missing_state_and_bad_length_are_named():
