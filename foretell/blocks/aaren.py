@@ -335,6 +335,32 @@ def aaren_naive(
     return torch.stack(out, 1), AarenState(m, u, w)
 
 
+def aaren_block_naive(
+    block: AarenBlock, x: Float[Tensor, "batch time input_dim"], state: AarenState
+) -> tuple[Float[Tensor, "batch time input_dim"], AarenState]:
+    """Oracle of `AarenBlock` in evaluation, around `aaren_naive`."""
+
+    def norm(layer: nn.LayerNorm, z: Tensor) -> Tensor:
+        centred = z - z.mean(-1, keepdim=True)
+        scale = (centred.square().mean(-1, keepdim=True) + layer.eps).sqrt()
+        return centred / scale * layer.weight + layer.bias
+
+    def feedforward(z: Tensor) -> Tensor:
+        inner: Tensor = block.expand(z)
+        phi = (1 + torch.erf(inner / 2**0.5)) / 2
+        inner = inner.clamp(min=0) if block.activation == "relu" else inner * phi
+        contracted: Tensor = block.contract(inner)
+        return contracted
+
+    if block.pre_norm:
+        attended, state = aaren_naive(block.attention, norm(block.attention_norm, x), state)
+        h = x + attended
+        return h + feedforward(norm(block.feedforward_norm, h)), state
+    attended, state = aaren_naive(block.attention, x, state)
+    h = norm(block.attention_norm, x + attended)
+    return norm(block.feedforward_norm, h + feedforward(h)), state
+
+
 def _average(
     u: Float[Tensor, "batch heads"], w: Float[Tensor, "batch heads head_dim"]
 ) -> Float[Tensor, "batch heads head_dim"]:

@@ -5,10 +5,13 @@ of [P_n | x_n repeated] gathers each cell's neighbourhood. A drop-in for `ConvRe
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 from torch.utils import _pytree
 
 from foretell.blocks.broadcast_conv import conv3d_with_repeated
@@ -83,6 +86,43 @@ class CellwiseMixer(VolumeMixer):
         grid = (len(volume), *volume.shape[2:])
         after = y.view(*grid, -1).movedim(-1, 1).to(volume.dtype)
         return after.to(x_t.dtype), CellwiseState(after, _unfold(inner, len(volume)))
+
+
+def cellwise_naive(
+    block: CellwiseMixer,
+    x: Float[Tensor, "batch time input_dim"],
+    state: CellwiseState,
+    *,
+    oracle: Callable[..., tuple[Tensor, Any]],
+) -> tuple[Float[Tensor, "batch time channels depth height width"], CellwiseState]:
+    """Loop oracle of `CellwiseMixer`: the whole convolution, then cell by cell.
+
+    Args:
+        block: Its parameters.
+        x: Inputs.
+        state: Where to start.
+        oracle: (mixer, x, state) -> (y, state) of the block on the cells.
+    """
+    volume, grid, out = state.volume, state.volume.shape[2:], []
+    cells: list[Any] = [
+        _pytree.tree_map(lambda t, cell=cell: t[:, cell], state.inner)
+        for cell in range(math.prod(grid))
+    ]
+    for x_t in x.unbind(1):
+        repeated = x_t[:, :, None, None, None].expand(-1, -1, *grid)
+        seen = functional.conv3d(
+            torch.cat([volume, repeated], 1), block.gather.weight, block.gather.bias,
+            padding=block.gather.padding,
+        )  # fmt: skip
+        answers = [
+            oracle(block.mixer, row[:, None], own)
+            for row, own in zip(seen.flatten(2).unbind(2), cells, strict=True)
+        ]
+        cells = [own for _, own in answers]
+        volume = torch.stack([y[:, 0] for y, _ in answers], 2).unflatten(2, grid)
+        out.append(volume)
+    inner = _pytree.tree_map(lambda *fields: torch.stack(fields, 1), *cells)
+    return torch.stack(out, 1), CellwiseState(volume, inner)
 
 
 def _unfold(inner: Any, batch: int) -> Any:

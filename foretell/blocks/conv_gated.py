@@ -253,3 +253,45 @@ class ConvLSTM(ConvGated):
         i, f, g, o = (drive + hidden.to(state.h.dtype)).chunk(4, dim=1)
         c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
         return ConvLstmState(torch.sigmoid(o) * torch.tanh(c), c)
+
+
+def conv_gru_naive(
+    block: ConvGRU, x: Float[Tensor, "batch time inputs *space"], state: ConvGruState
+) -> tuple[Float[Tensor, "batch time channels *spatial"], ConvGruState]:
+    """Loop oracle of `ConvGRU`: torch's convolutions of [h, x], a step at a time."""
+    h, out = state.h, []
+    for x_t in _maps(x, h):
+        z, r = torch.sigmoid(_same(block.gates, torch.cat([h, x_t], 1))).chunk(2, 1)
+        given = _same(block.candidate, x_t)
+        if block.reset_after:
+            n = torch.tanh(given + r * _same(block.hidden, h))
+        else:
+            n = torch.tanh(given + _same(block.hidden, r * h))
+        h = (1 - z) * n + z * h
+        out.append(h)
+    return torch.stack(out, 1), ConvGruState(h)
+
+
+def conv_lstm_naive(
+    block: ConvLSTM, x: Float[Tensor, "batch time inputs *space"], state: ConvLstmState
+) -> tuple[Float[Tensor, "batch time channels *spatial"], ConvLstmState]:
+    """Loop oracle of `ConvLSTM`: torch's convolution of [h, x], a step at a time."""
+    (h, c), out = state, []
+    for x_t in _maps(x, h):
+        i, f, g, o = _same(block.gates, torch.cat([h, x_t], 1)).chunk(4, 1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        out.append(h)
+    return torch.stack(out, 1), ConvLstmState(h, c)
+
+
+def _maps(x: Tensor, h: Tensor) -> tuple[Tensor, ...]:
+    """The steps as maps; a vector is repeated over the space of h."""
+    repeated = x if x.dim() > 3 else x.view(*x.shape, *[1] * (h.dim() - 2))
+    return repeated.expand(*x.shape[:3], *h.shape[2:]).unbind(1)
+
+
+def _same(layer: nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
+    """Convolution with the padding that keeps the size."""
+    conv = functional.conv2d if layer.weight.dim() == 4 else functional.conv3d
+    return conv(x, layer.weight, layer.bias, padding=layer.weight.shape[-1] // 2)

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from foretell.blocks.batch_norm import BatchNorm3d, StepBatchNorm3d
 from foretell.blocks.broadcast_conv import conv3d_with_repeated, conv3d_with_repeated_naive
@@ -109,3 +110,27 @@ class ConvRecurrence(VolumeMixer):
         """Start from a volume: the identity."""
         volume = volume.to(state_dtype(volume))
         return VolumeState(volume, torch.zeros_like(volume[:, 0, 0, 0, 0], dtype=torch.int64))
+
+
+def conv_recurrence_naive(
+    block: ConvRecurrence, x: Float[Tensor, "batch time input_dim"], state: VolumeState
+) -> tuple[Float[Tensor, "batch time channels d h w"], VolumeState]:
+    """Loop oracle of `ConvRecurrence` in evaluation: concatenate and convolve."""
+    (volume, position), out = state, []
+    for x_t in x.unbind(1):
+        repeated = x_t[:, :, None, None, None].expand(-1, -1, *volume.shape[2:])
+        both = torch.cat([volume, repeated], 1)
+        value = functional.conv3d(both, block.conv1.weight, block.conv1.bias, padding=1)
+        if isinstance(block.norm, StepBatchNorm3d):
+            rows = zip(value, position.clamp(max=len(block.norm.steps) - 1).tolist(), strict=True)
+            value = torch.stack([block.norm.steps[step](row[None])[0] for row, step in rows])
+            value = value * block.norm.weight.view(-1, 1, 1, 1) + block.norm.bias.view(-1, 1, 1, 1)
+        elif isinstance(block.norm, BatchNorm3d):
+            value = block.norm(value)
+        value = value.clamp(min=0)
+        if block.conv2 is not None:
+            value = functional.conv3d(value, block.conv2.weight, block.conv2.bias, padding=1)
+        volume = value + volume if block.residual else value
+        position = position + 1
+        out.append(volume)
+    return torch.stack(out, 1), VolumeState(volume, position)

@@ -163,6 +163,35 @@ class MatrixLSTM(MatrixRecurrence):
         return MatrixLstmState(o * torch.tanh(cell), cell)
 
 
+def matrix_gru_naive(
+    cell: MatrixGRU, x: Float[Tensor, "batch time rows cols"], state: MatrixGruState
+) -> tuple[Float[Tensor, "batch time rows cols"], MatrixGruState]:
+    """Loop oracle of `MatrixGRU`, gate by gate."""
+    (U_z, U_r, U_n), (V_z, V_r, V_n), (B_z, B_r, B_n) = cell.of_input, cell.of_weight, cell.bias
+    W, out = state.weight, []
+    for X in x.unbind(1):
+        Z = torch.sigmoid(U_z @ X + V_z @ W + B_z)
+        R = torch.sigmoid(U_r @ X + V_r @ W + B_r)
+        N = torch.tanh(U_n @ X + V_n @ (R * W) + B_n)
+        W = (1 - Z) * W + Z * N
+        out.append(W)
+    return torch.stack(out, 1), MatrixGruState(W)
+
+
+def matrix_lstm_naive(
+    cell: MatrixLSTM, x: Float[Tensor, "batch time rows cols"], state: MatrixLstmState
+) -> tuple[Float[Tensor, "batch time rows cols"], MatrixLstmState]:
+    """Loop oracle of `MatrixLSTM`, gate by gate."""
+    (W, C), out = state, []
+    for X in x.unbind(1):
+        parts = zip(cell.of_input, cell.of_weight, cell.bias, strict=True)
+        F, I, O, G = (U @ X + V @ W + B for U, V, B in parts)  # noqa: E741
+        C = torch.sigmoid(F) * C + torch.sigmoid(I) * torch.tanh(G)
+        W = torch.sigmoid(O) * torch.tanh(C)
+        out.append(W)
+    return torch.stack(out, 1), MatrixLstmState(W, C)
+
+
 def summarise(
     nodes: Float[Tensor, "nodes dim"], score: Float[Tensor, " dim"], count: int
 ) -> Float[Tensor, "count dim"]:

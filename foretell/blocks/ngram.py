@@ -136,7 +136,8 @@ class NgramHead(SequenceMixer):
         self._check_ids(ids)
         if not time:
             return x.new_zeros(batch, 0, self.output_dim), state
-        h = mask_steps(x, active).to(state[0].dtype)
+        x = mask_steps(x, active)
+        h = x.to(state[0].dtype)
         read, write, segment = self._codes(ids, state.recent, active, reset)
         found = state.means_before(h, read, write, segment)
         y = mask_steps(self._answer(found, x), active)
@@ -212,6 +213,39 @@ def ngram_means_naive(
             means.append(row[matches].mean(0) if matches else torch.zeros_like(row[0]))
         out.append(torch.stack(means) if means else row)
     return torch.stack(out)
+
+
+def ngram_naive(
+    block: NgramHead,
+    h: Float[Tensor, "batch time dim"],
+    ids: Int[Tensor, "batch time"],
+    state: NgramTable,
+) -> tuple[Float[Tensor, "batch time dim"], NgramTable]:
+    """Loop oracle of `NgramHead` with a table: look up, then insert, row by row."""
+
+    def place(grams: list[int]) -> int:
+        number = 0
+        for token in grams:
+            number = number * block.num_ids + token
+        return number if min(grams) >= 0 else -1
+
+    found: list[Tensor] = []
+    tables = []
+    for row, tokens in zip(h.unbind(0), ids.tolist(), strict=True):
+        recent = state.recent[len(found)].tolist()
+        sums, counts = (list(field[len(found)].unbind()) for field in (state.sums, state.counts))
+        means = []
+        for h_i, token in zip(row.unbind(0), tokens, strict=True):
+            write, recent = place(recent), [*recent[1:], token]
+            read = place(recent)
+            mean = sums[read] / counts[read].clamp(min=1)
+            means.append(mean if read >= 0 else torch.zeros_like(h_i))
+            if write >= 0:
+                sums[write], counts[write] = sums[write] + h_i, counts[write] + 1
+        found.append(torch.stack(means))
+        tables.append((torch.stack(sums), torch.stack(counts), state.recent.new_tensor(recent)))
+    y = block.of_ngram(torch.stack(found)) + block.of_token(h)
+    return y, NgramTable(*(torch.stack(fields) for fields in zip(*tables, strict=True)))
 
 
 class Quantiser(nn.Module):

@@ -1,6 +1,6 @@
 """Blocks made of blocks: residual stacks, and an encoder per frame before a mixer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -115,6 +115,29 @@ class Stack(SequenceMixer):
         if skips or place < len(self.mixers) - 1:
             y = functional.dropout(y, self.dropout, self.training)
         return x + y if skips else y
+
+
+def stack_naive(
+    stack: Stack,
+    x: Float[Tensor, "batch time input_dim"],
+    state: Any,
+    *,
+    oracles: Sequence[Callable[..., tuple[Tensor, Any]]],
+) -> tuple[Float[Tensor, "batch time output_dim"], Any]:
+    """Oracle of `Stack` in evaluation, from the oracles of its layers.
+
+    Args:
+        stack: Layers and norms.
+        x: Inputs.
+        state: Of every layer.
+        oracles: (mixer, x, state) -> (y, state) of every layer.
+    """
+    ends = []
+    for mixer, norm, own, oracle in zip(stack.mixers, stack.norms, state, oracles, strict=True):
+        y, end = oracle(mixer, norm(x), own)
+        x = x + y if stack.residual and x.shape == y.shape else y
+        ends.append(end)
+    return x, tuple(ends)
 
 
 def build_norm(norm: Norm, width: int) -> nn.Module:

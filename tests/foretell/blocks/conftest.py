@@ -1,7 +1,8 @@
-"""Streams that must not fill memory."""
+"""Streams that must not fill memory; the path to `mixer_cases`, which several tests share."""
 
 import gc
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from torch.utils import _pytree
 
 from foretell.blocks.protocol import state_numel
 
+HERE = str(Path(__file__).resolve().parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
 STATM = Path("/proc/self/statm")
 MAX_RISE = 2 * 2**20
 

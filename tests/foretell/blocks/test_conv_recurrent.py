@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from foretell.blocks.conv_recurrent import ConvRecurrence
+from foretell.blocks.conv_recurrent import ConvRecurrence, conv_recurrence_naive
 from foretell.blocks.protocol import detach_state, index_state
 
 
@@ -102,3 +102,18 @@ def test_missing_state_and_bad_length_are_named():
         block(actions)
     with pytest.raises(ValueError, match="lengths"):
         block(actions, block.seed_state(volume), lengths=torch.tensor([4, 1]))
+
+
+@pytest.mark.parametrize("norm", ["batch_per_step", "batch", "none"])
+@pytest.mark.parametrize("layers", ["conv_bn_relu_conv", "conv_bn_relu"])
+def test_a_residual_equals_the_oracle_in_evaluation(layers, norm):
+    volume, actions = volume_and_actions()
+    torch.manual_seed(0)
+    block = ConvRecurrence(6, 3, layers=layers, norm=norm, residual=True, num_steps=2).double()
+    block(actions, block.seed_state(volume))  # statistics
+    block.eval()
+    y, end = block(actions, block.seed_state(volume))
+    expected, last = conv_recurrence_naive(block, actions, block.seed_state(volume))
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(end.volume, last.volume, rtol=0, atol=1e-9)
+    assert torch.equal(end.position, last.position)
