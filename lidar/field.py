@@ -5,8 +5,12 @@ intensity = f_int([f_dir(d), g(p), f_p(p)]) at the scanned point.
 
 The fast form moves the first layer of f_geo before the interpolation, which is linear:
 W [p, f_t, f_p] = interp(W_f volume) + (W_t f_t + b) + W_p o + r (W_p d) for p = o + r d.
+
+With `field.detail` (not in the paper) f_p is followed by what finer stages of the encoder say of p
+at t0, interpolated in the same way; in the fast form from their occupied voxels alone.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,15 +27,27 @@ from lidar.rendering.interpolation import (
     corner_rows,
     gather_along_rays,
     gather_corners,
+    gather_occupied,
     interpolate,
+    occupied_corners,
     project_and_gather,
 )
 from lidar.rendering.lattice import Lattice
+from lidar.sparse.tensor import SparseTensor
 
 BETA = 100.0
 """Sharpness of the softplus of f_geo and f_SDF."""
 FREE_SPACE = 0.1
 """Initial bias of the signed distance, in normalised units: everything starts as free space."""
+
+
+class SceneFeatures(NamedTuple):
+    """What the encoder knows of the scene."""
+
+    volume: Float[Tensor, "batch channels depth height width"]
+    """Features of one frame; the recurrence replaces them."""
+    detail: tuple[SparseTensor, ...] = ()
+    """Finer stages at t0 (`field.detail`), the same for every frame."""
 
 
 class FieldVolume(NamedTuple):
@@ -41,6 +57,8 @@ class FieldVolume(NamedTuple):
     """As the encoder or the recurrence gave it."""
     table: Float[Tensor, "cells width"]
     """W_f times every cell; empty in the naive form."""
+    detail: tuple[SparseTensor, ...]
+    """The finer stages; in the fast form times their columns of the first layer."""
     time_code: Float[Tensor, "batch time_dim"]
     """f_t; zeros when time is hidden."""
     at_points: Float[Tensor, "batch points channels"]
@@ -60,6 +78,7 @@ class TemporalField(nn.Module):
         lattice: Where its cells sit.
         scale_m: Metres per unit of position and signed distance, max(abs(range)) or 1.
         time: Feed the time code.
+        detail: Channels and lattice of every finer stage.
     """
 
     def __init__(
@@ -70,6 +89,7 @@ class TemporalField(nn.Module):
         lattice: Lattice,
         scale_m: float,
         time: bool = True,
+        detail: Sequence[tuple[int, Lattice]] = (),
     ) -> None:
         super().__init__()
         self.config = config
@@ -77,7 +97,10 @@ class TemporalField(nn.Module):
         self.lattice = lattice
         self.scale_m = scale_m
         self.time_dim = config.time_dim if time else 0
-        geo = [3 + self.time_dim + in_channels, *config.f_geo]
+        self.detail_channels = [channels for channels, _ in detail]
+        self.detail_lattices = [lattice for _, lattice in detail]
+        features = in_channels + sum(self.detail_channels)
+        geo = [3 + self.time_dim + features, *config.f_geo]
         sdf = [config.f_geo[-1], *config.f_sdf, 1]
         self.f_geo = nn.ModuleList(map(nn.Linear, geo[:-1], geo[1:]))
         self.f_sdf = nn.ModuleList(map(nn.Linear, sdf[:-1], sdf[1:]))
@@ -111,20 +134,21 @@ class TemporalField(nn.Module):
 
     def prepare(
         self,
-        volume: Float[Tensor, "batch channels depth height width"],
+        scene: SceneFeatures,
         t_s: Float[Tensor, " batch"],
         *,
         points_m: Float[Tensor, "batch points 3"] | None = None,
         time: bool = True,
     ) -> FieldVolume:
-        """Project the volume once, for all queries of a frame.
+        """Project the features once, for all queries of a frame.
 
         Args:
-            volume: Features, x y z = last, second last, third last axis.
+            scene: Features, x y z = last, second last, third last axis of the volume.
             t_s: Seconds since t0.
             points_m: Points whose features f_p are wanted, such as the hits.
             time: False hides the time from a field that was trained with it.
         """
+        volume, detail = scene
         with full_precision(volume):
             code = time_code(t_s, self.time_dim, self.config.time_scale)
             code = code if time else torch.zeros_like(code)
@@ -133,13 +157,19 @@ class TemporalField(nn.Module):
         if not self.fast:
             empty = volume.new_zeros(0, self._first.out_features)
             at_points = interpolate(at_least_float32(volume), index, padding=self.config.padding)
-            return FieldVolume(volume, empty, code, at_points)
+            return FieldVolume(volume, empty, detail, code, at_points)
         rows, weights = corner_rows(index, self._shape(volume), padding=self.config.padding)
-        by_feature = self._first.weight[:, 3 + self.time_dim :]
+        by_feature, *by_detail = self._first.weight[:, 3 + self.time_dim :].split(
+            [self.in_channels, *self.detail_channels], dim=1
+        )
         full = torch.promote_types(volume.dtype, torch.float32)
         table, at_points = project_and_gather(volume, by_feature, rows, weights.to(full))
+        projected = tuple(
+            stage.with_feats(functional.linear(stage.feats, columns).to(full))
+            for stage, columns in zip(detail, by_detail, strict=True)
+        )
         return FieldVolume(
-            volume, table, code, at_points.view(*points_m.shape[:2], self.in_channels)
+            volume, table, projected, code, at_points.view(*points_m.shape[:2], self.in_channels)
         )
 
     def query(
@@ -206,13 +236,23 @@ class TemporalField(nn.Module):
             at_origin = functional.linear(ray_o / self.scale_m, by_position) + per_frame[:, None]
             per_metre = functional.linear(ray_d / self.scale_m, by_position)
             lines = torch.stack([at_origin, per_metre], dim=-2)
-            return gather_along_rays(
+            out = gather_along_rays(
                 table,
                 lines.view(batch * rays, 2, -1),
                 rows,
                 weights.to(table.dtype),
                 ranges_m.reshape(batch * rays, samples),
             )
+            for stage, lattice in zip(prepared.detail, self.detail_lattices, strict=True):
+                corners = occupied_corners(
+                    lattice.index(points),
+                    stage.sites.row_of_cell,
+                    stage.shape,
+                    padding=self.config.padding,
+                )
+                weights = corners.weights.to(stage.feats.dtype)
+                out = out + gather_occupied(stage.feats, corners._replace(weights=weights))
+            return out
 
     def _first_naive(
         self, prepared: FieldVolume, ray_o: Tensor, ray_d: Tensor, ranges_m: Tensor
@@ -220,9 +260,14 @@ class TemporalField(nn.Module):
         volume = at_least_float32(prepared.volume)
         with full_precision(ranges_m):
             points = ray_o[:, :, None] + ranges_m[..., None] * ray_d[:, :, None]
-            features = interpolate(volume, self.lattice.index(points), padding=self.config.padding)
+            lattices = [self.lattice, *self.detail_lattices]
+            volumes = [volume, *(at_least_float32(stage.dense()) for stage in prepared.detail)]
+            features = [
+                interpolate(volume, lattice.index(points), padding=self.config.padding)
+                for volume, lattice in zip(volumes, lattices, strict=True)
+            ]
             code = prepared.time_code[:, None, None].expand(*ranges_m.shape, -1)
-            joined = torch.cat([points / self.scale_m, code, features], dim=-1)
+            joined = torch.cat([points / self.scale_m, code, *features], dim=-1)
         hidden: Tensor = self._first(joined.flatten(0, 2))
         return hidden
 

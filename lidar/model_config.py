@@ -111,6 +111,10 @@ class FieldConfig:
     """Features outside the volume."""
     grid: Literal["receptive_field", "cell", "corners"] = "receptive_field"
     """Where a cell's feature sits: its receptive-field centre, (8i+4)v, or align_corners."""
+    detail: list[Literal["x_conv1", "x_conv2", "x_conv3"]] = dataclasses.field(default_factory=list)
+    """Finer encoder stages (strides 1, 2, 4) whose t0 features the field is also given, at the same
+    place for every frame: the scene as it is now at the resolution of the input. Not in the paper.
+    """
     implementation: Literal["fast", "naive"] = "fast"
     """fast = first layer before interpolation, one gather of eight corners; naive = literal."""
 
@@ -121,6 +125,8 @@ class FieldConfig:
         for name in ("f_geo", "f_sdf", "f_dir", "f_int"):
             if any(width < 1 for width in getattr(self, name)):
                 raise ValueError(f"widths of {name} must be positive, got {getattr(self, name)}")
+        if len(set(self.detail)) < len(self.detail):
+            raise ValueError(f"detail names a stage twice: {self.detail}")
 
 
 @dataclass(frozen=True)
@@ -242,3 +248,7 @@ class TrendConfig:
     ablation: AblationConfig = dataclasses.field(default_factory=AblationConfig)
     copy_last: dict[str, str] = dataclasses.field(default_factory=dict)
     """Metric -> copy-last variant chosen for it on training windows, once trained."""
+
+    def __post_init__(self) -> None:
+        if self.decoder.type == "occupancy":
+            _refuse_unused(self.field, ("detail",), "decoder.type occupancy", "decoder.type sdf")

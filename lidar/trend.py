@@ -24,8 +24,9 @@ from lidar.action_encoder import ActionEncoder
 from lidar.config import FORMAT_VERSION, RecConfig, TrendConfig
 from lidar.data.batch import WindowBatch
 from lidar.encoders.build import build_encoder
+from lidar.field import SceneFeatures
 from lidar.geometry.se3 import actions_in_t0_axes
-from lidar.geometry.voxel_grid import VoxelGrid, volume_centres, voxelise_mean
+from lidar.geometry.voxel_grid import Stage, VoxelGrid, volume_centres, voxelise_mean
 from lidar.objectives.occupancy import OccupancyAlongRay
 from lidar.objectives.range_rendering import RangeRendering
 from lidar.objectives.targets import RayTargets, RenderedRays
@@ -59,19 +60,7 @@ class Trend(nn.Module):
         super().__init__()
         self.config = config
         self.grid = VoxelGrid(config.point_range, config.voxel_size)
-        centre_m, step_m, shape_dhw = volume_centres(self.grid, config.volume.source)
-        lattice = Lattice.build(
-            config.field.grid,
-            config.point_range,
-            centre_m=centre_m,
-            step_m=step_m,
-            shape_dhw=shape_dhw,
-        )
-        channels = (
-            config.encoder.channels[-1]
-            if config.volume.source == "x_conv4"
-            else config.encoder.out_channels
-        )
+        channels, lattice = self._stage(config.volume.source)
         self.encoder = build_encoder(config.encoder, len(config.features))
         if config.ablation.recurrent:
             self.action_encoder = ActionEncoder(
@@ -83,21 +72,39 @@ class Trend(nn.Module):
             self.recurrence = build_recurrence(
                 config.rec, channels, num_steps=max(1, len(config.horizons_s))
             )
-        decoder = OccupancyAlongRay if config.decoder.type == "occupancy" else RangeRendering
-        self.decoder = decoder(
-            config,
-            channels,
-            lattice=lattice,
-            time=config.field.time and config.ablation.level == "full",
+        time = config.field.time and config.ablation.level == "full"
+        self.decoder: OccupancyAlongRay | RangeRendering
+        if config.decoder.type == "occupancy":
+            self.decoder = OccupancyAlongRay(config, channels, lattice=lattice, time=time)
+        else:
+            detail = [self._stage(name) for name in config.field.detail]
+            self.decoder = RangeRendering(
+                config, channels, lattice=lattice, time=time, detail=detail
+            )
+
+    def _stage(self, name: Stage) -> tuple[int, Lattice]:
+        """Channels of an encoder stage and where its cells sit."""
+        config = self.config
+        encoder = config.encoder
+        widths = {"conv_out": encoder.out_channels}
+        widths |= {f"x_conv{i}": width for i, width in enumerate(encoder.channels, start=1)}
+        centre_m, step_m, shape_dhw = volume_centres(self.grid, name)
+        lattice = Lattice.build(
+            config.field.grid,
+            config.point_range,
+            centre_m=centre_m,
+            step_m=step_m,
+            shape_dhw=shape_dhw,
         )
+        return widths[name], lattice
 
     def encode(
         self,
         points: Float[Tensor, "points features"],
         point_batch: Int[Tensor, " points"],
         batch_size: int,
-    ) -> Float[Tensor, "batch channels depth height width"]:
-        """Eq. 1: the dense feature volume of the current sweep.
+    ) -> SceneFeatures:
+        """Eq. 1: the dense feature volume of the current sweep, and the stages of `field.detail`.
 
         Args:
             points: Columns `config.features`, t0 sensor frame.
@@ -108,45 +115,45 @@ class Trend(nn.Module):
         voxels = SparseTensor(coords, feats, self.grid.sparse_shape_zyx, batch_size)
         source = self.config.volume.source
         stages = self.encoder(voxels, until=source)
-        volume: Tensor = getattr(stages, source).dense()
-        return volume
+        detail = tuple(getattr(stages, name) for name in self.config.field.detail)
+        return SceneFeatures(getattr(stages, source).dense(), detail)
 
     def roll_out(
         self,
-        volume: Float[Tensor, "batch channels depth height width"],
+        scene: SceneFeatures,
         action: Float[Tensor, "batch horizons 3"],
         gap_s: Float[Tensor, "batch horizons"],
-    ) -> list[Tensor]:
+    ) -> list[SceneFeatures]:
         """Eq. 2: one latent step per horizon.
 
         Args:
-            volume: Volume at t0.
+            scene: Features at t0.
             action: What the recurrence is told: dx, dy, dtheta of each step in the axes of
                 `rec.action_frame`; `rec.action` zero hides it.
             gap_s: Seconds of each step.
 
         Returns:
-            horizons + 1 volumes; the first is the input itself.
+            horizons + 1 volumes; the first is the input itself, and all share its detail.
 
         Raises:
             ValueError: If the model has no recurrence and a step is asked.
         """
-        volumes = [volume]
+        scenes = [scene]
         if action.shape[1] == 0:
-            return volumes
+            return scenes
         level = self.config.ablation.level
         if not self.config.ablation.recurrent:
             raise ValueError(f"ablation.level {level} has no recurrence: decode frame 0 alone")
         if self.config.rec.action == "zero":
             action = torch.zeros_like(action)
         codes = self.action_encoder(action.to(gap_s), gap_s)
-        state: Any = self.recurrence.seed_state(volume)
+        state: Any = self.recurrence.seed_state(scene.volume)
         for code in codes.unbind(1):
             if self.config.rec.detach_intermediate:
                 state = detach_state(state)
             volume, state = self.recurrence.step(code, state)
-            volumes.append(volume)
-        return volumes
+            scenes.append(scene._replace(volume=volume))
+        return scenes
 
     def frame_actions(
         self,
@@ -164,22 +171,22 @@ class Trend(nn.Module):
         Args:
             batch: Windows with rays and what they measured.
         """
-        volume = self.encode(batch.points, batch.point_batch, batch.batch_size)
+        scene = self.encode(batch.points, batch.point_batch, batch.batch_size)
         steps = int(batch.frame_index.max())
         # Norms of the joint batch see every window roll as far as the one that rolls farthest.
         joint = self.config.ablation.recurrent and is_joint(self.recurrence)
         if joint:
             steps = most_over_processes(steps, batch.points.device)
         gap_s = batch.t_s.diff(dim=1)[:, :steps]
-        volumes = self.roll_out(volume, batch.action[:, :steps], gap_s)
+        scenes = self.roll_out(scene, batch.action[:, :steps], gap_s)
         slots = [RayTargets.of_slot(batch, slot) for slot in range(batch.frame_index.shape[1])]
         denominators = over_processes(torch.stack([self.decoder.counts(rays) for rays in slots]))
         total = batch.ray_r.new_zeros(())
         if joint:  # Zero, and backward passes through every norm although nothing is rendered.
-            total = total + sum(volume[..., :0].sum() for volume in volumes)
+            total = total + sum(scene.volume[..., :0].sum() for scene in scenes)
         terms: dict[str, Tensor] = {}
         for slot, rays in enumerate(slots):
-            chosen = pick_frames(volumes, rays.frame) if rays.frame.any() else volumes[0]
+            chosen = pick_frames(scenes, rays.frame) if rays.frame.any() else scenes[0]
             report = self.decoder.frame_loss(chosen, rays, denominators[slot])
             total = total + report.total
             part = "t0" if slot == 0 else "tm" if slot == 1 else f"tm{slot}"
@@ -193,7 +200,7 @@ class Trend(nn.Module):
 
     def render(
         self,
-        volume: Float[Tensor, "batch channels depth height width"],
+        scene: SceneFeatures,
         t_s: Float[Tensor, " batch"],
         ray_o: Float[Tensor, "batch rays 3"],
         ray_d: Float[Tensor, "batch rays 3"],
@@ -205,7 +212,7 @@ class Trend(nn.Module):
         """Eq. 3: what given rays of one frame will measure; deterministic.
 
         Args:
-            volume: Volume of that frame, from `roll_out`.
+            scene: Features of that frame, from `roll_out`.
             t_s: Seconds since t0.
             ray_o: Ray origins in the t0 frame, metres.
             ray_d: Unit directions.
@@ -214,7 +221,7 @@ class Trend(nn.Module):
             chunk: Rays at once; 0 = all.
         """
         return self.decoder.render(
-            volume, t_s, ray_o, ray_d, intensity=intensity, field_time=field_time, chunk=chunk
+            scene, t_s, ray_o, ray_d, intensity=intensity, field_time=field_time, chunk=chunk
         )
 
     def save_pretrained(self, directory: Path | str, *, card: str = "# TREND model\n") -> None:
@@ -267,11 +274,10 @@ def needs_gap_time(config: TrendConfig) -> bool:
     return max(gaps, default=0.0) - min(gaps, default=0.0) > 1e-6
 
 
-def pick_frames(
-    volumes: list[Tensor], frame: Int[Tensor, " batch"]
-) -> Float[Tensor, "batch channels depth height width"]:
+def pick_frames(scenes: list[SceneFeatures], frame: Int[Tensor, " batch"]) -> SceneFeatures:
     """The volume of each sample's own frame."""
-    return torch.stack([volumes[n][b] for b, n in enumerate(frame.tolist())])
+    volumes = [scenes[n].volume[b] for b, n in enumerate(frame.tolist())]
+    return scenes[0]._replace(volume=torch.stack(volumes))
 
 
 def over_processes(counts: Float[Tensor, "supervised terms"]) -> Tensor:

@@ -21,6 +21,7 @@ from lidar.data.evaluation_window import EvaluationWindow
 from lidar.data.window_dataset import actions_between, poses_in_t0
 from lidar.data.windows import Window
 from lidar.evaluation.forecast import ForecastRanges, Predictor
+from lidar.field import SceneFeatures
 from lidar.trend import Trend
 
 Action = Literal["trained", "zero", "shuffled"]
@@ -28,7 +29,7 @@ Action = Literal["trained", "zero", "shuffled"]
 
 
 class ModelForecaster:
-    """Forecasts of one saved model; caches the volumes of the window at hand.
+    """Forecasts of one saved model; caches the features of the window at hand.
 
     Args:
         model: The pretrained model; put into eval mode.
@@ -49,8 +50,8 @@ class ModelForecaster:
         self.config = config
         self.shuffled_action = shuffled_action
         self._window: EvaluationWindow | None = None
-        self._encoded: Tensor | None = None
-        self._volumes: dict[Action, list[Tensor]] = {}
+        self._encoded: SceneFeatures | None = None
+        self._scenes: dict[Action, list[SceneFeatures]] = {}
 
     def predictors(self) -> dict[str, Predictor]:
         """`model`, and with `eval.interventions` those that its recurrence and field can feel.
@@ -68,17 +69,17 @@ class ModelForecaster:
                 found["no_time"] = ModelPredictor(self, field_time=False)
         return found
 
-    def volumes(self, window: EvaluationWindow, action: Action) -> list[Tensor]:
-        """Volumes of all frames of a window, element 0 = the encoder's."""
+    def scenes(self, window: EvaluationWindow, action: Action) -> list[SceneFeatures]:
+        """Features of all frames of a window, element 0 = the encoder's."""
         if self._window is not window:
-            self._window, self._encoded, self._volumes = window, None, {}
-        if action not in self._volumes:
+            self._window, self._encoded, self._scenes = window, None, {}
+        if action not in self._scenes:
             if self._encoded is None:
                 self._encoded = encode_window(self.model, window)
-            self._volumes[action] = roll_out_window(
+            self._scenes[action] = roll_out_window(
                 self.model, self._encoded, window, self._action(window, action)
             )
-        return self._volumes[action]
+        return self._scenes[action]
 
     def _action(
         self, window: EvaluationWindow, action: Action
@@ -109,13 +110,14 @@ class ModelPredictor:
     @torch.no_grad()
     def predict(self, window: EvaluationWindow, frame: int) -> ForecastRanges:
         """Rendered ranges; rays that miss the volume are flagged and get their far end."""
-        volume = self.forecaster.volumes(window, self.action)[frame]
+        scene = self.forecaster.scenes(window, self.action)[frame]
+        volume = scene.volume
         model = self.forecaster.model
         direction = _tensor(window.direction[frame], volume)[None]
         # A model of the current frame alone has learnt no other time than t0.
         static = not model.config.ablation.recurrent
         rendered = model.render(
-            volume,
+            scene,
             _tensor(window.t_s[:1] if static else window.t_s[frame : frame + 1], volume),
             _tensor(window.origin[frame], volume).expand_as(direction),
             direction,
@@ -153,8 +155,8 @@ def told_action(model: Trend, window: Window) -> Float[ndarray, "horizons 3"]:
 
 
 @torch.no_grad()
-def encode_window(model: Trend, window: EvaluationWindow) -> Tensor:
-    """Volume [1, C, D, H, W] of the window's unmasked input."""
+def encode_window(model: Trend, window: EvaluationWindow) -> SceneFeatures:
+    """Features of the window's unmasked input."""
     device = next(model.parameters()).device
     points = torch.from_numpy(window.points).to(device)
     return model.encode(points, torch.zeros(len(points), dtype=torch.long, device=device), 1)
@@ -163,26 +165,27 @@ def encode_window(model: Trend, window: EvaluationWindow) -> Tensor:
 @torch.no_grad()
 def roll_out_window(
     model: Trend,
-    volume: Tensor,
+    scene: SceneFeatures,
     window: EvaluationWindow,
     action: Float[ndarray, "horizons 3"] | None = None,
-) -> list[Tensor]:
-    """Volumes of frames 0..l; a model of the current frame alone keeps its one volume.
+) -> list[SceneFeatures]:
+    """Features of frames 0..l; a model of the current frame alone keeps its one volume.
 
     Args:
         model: The model.
-        volume: Its volume at t0.
+        scene: Its features at t0.
         window: Gives the times and the true action.
         action: Replaces the true action, in the axes of `rec.action_frame`.
     """
     if not model.config.ablation.recurrent:
-        return [volume] * len(window.t_s)
+        return [scene] * len(window.t_s)
+    volume = scene.volume
     if action is None:
         poses = torch.from_numpy(window.t0_SE3_tn)[None].to(volume.device)
         told = model.frame_actions(_tensor(window.action, volume)[None], poses)
     else:
         told = _tensor(action, volume)[None]
-    return model.roll_out(volume, told, _tensor(np.diff(window.t_s), volume)[None])
+    return model.roll_out(scene, told, _tensor(np.diff(window.t_s), volume)[None])
 
 
 def _tensor(array: ndarray, like: Tensor) -> Tensor:

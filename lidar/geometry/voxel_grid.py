@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int, Int32
 from torch import Tensor
 
+Stage = Literal["x_conv1", "x_conv2", "x_conv3", "x_conv4", "conv_out"]
+"""Outputs of the encoder, fine to coarse."""
 STAGE_PADDINGS: tuple[tuple[int, int, int], ...] = ((1, 1, 1), (1, 1, 1), (0, 1, 1))
 """Paddings z, y, x of the 3x3x3 stride-2 convolutions to x_conv2, x_conv3, x_conv4 (OpenPCDet)."""
 
@@ -171,9 +173,9 @@ def voxelise_hard(
 
 
 def volume_centres(
-    grid: VoxelGrid, source: Literal["x_conv4", "conv_out"]
+    grid: VoxelGrid, source: Stage
 ) -> tuple[tuple[float, float, float], tuple[float, float, float], tuple[int, int, int]]:
-    """Receptive-field centres of the coarse cells.
+    """Receptive-field centres of the cells of an encoder stage.
 
     A 3x3x3 stride-2 convolution with padding p centres cell i on input cell 2 i - p + 1. Chained:
     x_min + (8 i + 0.5) v in x and y; z_min + (8 i + 4.5) v_z for x_conv4 and
@@ -181,7 +183,8 @@ def volume_centres(
 
     Args:
         grid: The input voxels.
-        source: x_conv4, or conv_out, whose k(3,1,1) s(2,1,1) p 0 halves z once more.
+        source: x_conv1 to x_conv4 (strides 1, 2, 4, 8), or conv_out, whose k(3,1,1) s(2,1,1) p 0
+            halves z once more.
 
     Returns:
         Centre of cell 0 as x y z in metres, step between cells as x y z in metres, and the shape
@@ -192,7 +195,8 @@ def volume_centres(
         ((-53.9625, -53.9625, -2.5), (0.6, 0.6, 3.2), (2, 180, 180))
     """
     offset, step, shape = [0, 0, 0], [1, 1, 1], list(grid.sparse_shape_zyx)
-    for padding in STAGE_PADDINGS:
+    num_strides = len(STAGE_PADDINGS) if source == "conv_out" else int(source[-1]) - 1
+    for padding in STAGE_PADDINGS[:num_strides]:
         for axis in range(3):
             offset[axis] += step[axis] * (1 - padding[axis])
             step[axis] *= 2

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from foretell.blocks.mlp import mlp
 from lidar.config import TrendConfig
-from lidar.field import time_code
+from lidar.field import SceneFeatures, time_code
 from lidar.geometry.rays import search_interval
 from lidar.objectives.targets import FrameLoss, RayTargets, RenderedRays
 from lidar.precision import at_least_float32, full_precision
@@ -52,14 +52,14 @@ class OccupancyAlongRay(nn.Module):
 
     def frame_loss(
         self,
-        volume: Float[Tensor, "batch channels depth height width"],
+        scene: SceneFeatures,
         targets: RayTargets,
         denominators: Float[Tensor, " terms"],
     ) -> FrameLoss:
         """Cross-entropy of the queries and L1 of the intensity at the occupied ones.
 
         Args:
-            volume: Features of the frame.
+            scene: Features of the frame.
             targets: Measured rays.
             denominators: `counts`, over all processes.
         """
@@ -73,7 +73,7 @@ class OccupancyAlongRay(nn.Module):
             for rays in (targets.ray_o, targets.ray_d)
         )
         logit, intensity = self._decode(
-            volume, time_code(targets.t_s, self.time_dim, self.config.field.time_scale),
+            scene.volume, time_code(targets.t_s, self.time_dim, self.config.field.time_scale),
             ray_o[:, :, None] + query_m[..., None] * ray_d[:, :, None],
         )  # fmt: skip
         with full_precision(logit):
@@ -94,7 +94,7 @@ class OccupancyAlongRay(nn.Module):
 
     def render(
         self,
-        volume: Float[Tensor, "batch channels depth height width"],
+        scene: SceneFeatures,
         t_s: Float[Tensor, " batch"],
         ray_o: Float[Tensor, "batch rays 3"],
         ray_d: Float[Tensor, "batch rays 3"],
@@ -112,7 +112,7 @@ class OccupancyAlongRay(nn.Module):
         code = code if field_time else torch.zeros_like(code)
         size = chunk or max(1, ray_o.shape[1])
         parts = [
-            self._render_part(volume, code, ray_o[:, i : i + size], ray_d[:, i : i + size])
+            self._render_part(scene.volume, code, ray_o[:, i : i + size], ray_d[:, i : i + size])
             for i in range(0, max(1, ray_o.shape[1]), size)
         ]
         range_m, sum_w, brightness, hits = (

@@ -1,6 +1,7 @@
 """TREND's decoder: render ranges through a signed distance field (sections 3.3-3.4, eq. 6-12)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from lidar.config import SHARPNESS_RANGE, TrendConfig
-from lidar.field import FieldVolume, TemporalField
+from lidar.field import FieldVolume, SceneFeatures, TemporalField
 from lidar.geometry.rays import SearchInterval, search_interval
 from lidar.objectives.targets import FrameLoss, RayTargets, RenderedRays
 from lidar.precision import full_precision
@@ -30,10 +31,17 @@ class RangeRendering(nn.Module):
         in_channels: Channels of the volume.
         lattice: Where its cells sit.
         time: Feed time to the field.
+        detail: Channels and lattice of every finer stage (`field.detail`).
     """
 
     def __init__(
-        self, config: TrendConfig, in_channels: int, *, lattice: Lattice, time: bool
+        self,
+        config: TrendConfig,
+        in_channels: int,
+        *,
+        lattice: Lattice,
+        time: bool,
+        detail: Sequence[tuple[int, Lattice]] = (),
     ) -> None:
         super().__init__()
         self.render_config = config.render
@@ -41,7 +49,7 @@ class RangeRendering(nn.Module):
         self.point_range = config.point_range
         scale_m = max(map(abs, config.point_range)) if config.field.normalize_scene else 1.0
         self.field = TemporalField(
-            config.field, in_channels, lattice=lattice, scale_m=scale_m, time=time
+            config.field, in_channels, lattice=lattice, scale_m=scale_m, time=time, detail=detail
         )
         self.log_sharpness = nn.Parameter(torch.empty(()))
         self.reset_parameters()
@@ -58,7 +66,7 @@ class RangeRendering(nn.Module):
 
     def render(
         self,
-        volume: Float[Tensor, "batch channels depth height width"],
+        scene: SceneFeatures,
         t_s: Float[Tensor, " batch"],
         ray_o: Float[Tensor, "batch rays 3"],
         ray_d: Float[Tensor, "batch rays 3"],
@@ -70,7 +78,7 @@ class RangeRendering(nn.Module):
         """Ranges along given rays, deterministic; a ray beside the volume gets its far end.
 
         Args:
-            volume: Features of the frame.
+            scene: Features of the frame.
             t_s: Seconds since t0.
             ray_o: Origins in the t0 frame, metres.
             ray_d: Unit directions.
@@ -78,7 +86,7 @@ class RangeRendering(nn.Module):
             field_time: False hides the time.
             chunk: Rays at once; 0 = all.
         """
-        prepared = self.field.prepare(volume, t_s, time=field_time)
+        prepared = self.field.prepare(scene, t_s, time=field_time)
         size = chunk or max(1, ray_o.shape[1])
         parts = [
             self._render_part(
@@ -106,14 +114,14 @@ class RangeRendering(nn.Module):
 
     def frame_loss(
         self,
-        volume: Float[Tensor, "batch channels depth height width"],
+        scene: SceneFeatures,
         targets: RayTargets,
         denominators: Float[Tensor, " terms"],
     ) -> FrameLoss:
         """Loss of one frame, in chunks when `render.chunk` asks for it.
 
         Args:
-            volume: Features of the frame.
+            scene: Features of the frame.
             targets: Measured rays.
             denominators: `counts`, over all processes.
         """
@@ -122,18 +130,24 @@ class RangeRendering(nn.Module):
         targets = targets._replace(valid=targets.valid & hits)
         measured = torch.where(targets.valid, targets.range_m, near)
         points = targets.ray_o + measured[..., None] * targets.ray_d
-        prepared = self.field.prepare(volume, targets.t_s, points_m=points)
+        prepared = self.field.prepare(scene, targets.t_s, points_m=points)
         jitter = None
         if self.training:
             jitter = draw_jitter(
                 targets.seed, targets.frame, num_rays, self.render_config, targets.ray_o
             )
 
-        def part_loss(part: slice, cells: Tensor, at_hits: Tensor) -> tuple[Tensor, Tensor]:
+        def part_loss(
+            part: slice, cells: Tensor, at_hits: Tensor, *detail: Tensor
+        ) -> tuple[Tensor, Tensor]:
             # The fast field asks the projected table, the literal one the volume itself.
             known = "table" if self.field.fast else "volume"
+            stages = zip(prepared.detail, detail, strict=True)
             return self._part_loss(
-                prepared._replace(**{known: cells}),
+                prepared._replace(
+                    **{known: cells},
+                    detail=tuple(stage.with_feats(feats) for stage, feats in stages),
+                ),
                 at_hits[:, part],
                 targets._replace(
                     ray_o=targets.ray_o[:, part],
@@ -158,7 +172,11 @@ class RangeRendering(nn.Module):
             recomputed if self.render_config.checkpoint else part_loss,
             num_rays,
             -(-self.render_config.chunk // max(1, batch)),
-            inputs=[prepared.table if self.field.fast else prepared.volume, prepared.at_points],
+            inputs=[
+                prepared.table if self.field.fast else prepared.volume,
+                prepared.at_points,
+                *(stage.feats for stage in prepared.detail),
+            ],
             parameters=list(self.parameters()),
         )
         names = ("range_l1", "surface_l1", "intensity_l1", "eikonal", "free_space",

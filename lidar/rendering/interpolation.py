@@ -4,12 +4,13 @@
 contiguous rows, one `embedding_bag` call sums the eight weighted corner rows of every query. Its
 backward sorts the (query, corner) pairs by row and is again one `embedding_bag`, a gather instead
 of a scatter: deterministic, without atomics, and three times faster than the built-in one on CPU.
+`gather_occupied` does the same for sparse volumes, whose empty cells cost nothing.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Int32
+from jaxtyping import Float, Int, Int32, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -87,16 +88,20 @@ def _sum_rows(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
 
 
 def _scatter_rows(grad: Tensor, rows: Tensor, weights: Tensor, num_rows: int) -> Tensor:
-    """Adjoint of `_sum_rows`: pairs sorted by row, then a gather over the queries of each row."""
+    """Adjoint of `_sum_rows`."""
     by_row, order = rows.reshape(-1).sort()
     sorted_weights = weights.reshape(-1)[order]
+    query = order.div_(rows.shape[1], rounding_mode="floor")
+    return _sum_by_row(grad, query, by_row, sorted_weights, num_rows)
+
+
+def _sum_by_row(
+    grad: Tensor, query: Tensor, by_row: Tensor, weights: Tensor, num_rows: int
+) -> Tensor:
+    """Pairs (query, row) sorted by row: a gather over the queries of each row."""
     counts = torch.bincount(by_row, minlength=num_rows)
     return functional.embedding_bag(
-        order.div_(rows.shape[1], rounding_mode="floor"),
-        grad.contiguous(),
-        counts.cumsum(0) - counts,
-        per_sample_weights=sorted_weights,
-        mode="sum",
+        query, grad.contiguous(), counts.cumsum(0) - counts, per_sample_weights=weights, mode="sum"
     )
 
 
@@ -142,6 +147,68 @@ def gather_along_rays(
     out: Tensor = _GatherAlongRays.apply(  # type: ignore[no-untyped-call]
         table, lines, rows, weights, ranges
     )
+    return out
+
+
+class OccupiedCorners(NamedTuple):
+    """The occupied ones among the eight corners of every query, queries one after the other."""
+
+    rows: Int64[Tensor, " pairs"]
+    """Row of each corner in the table of occupied cells."""
+    weights: Float[Tensor, " pairs"]
+    """Trilinear weight of each corner."""
+    counts: Int64[Tensor, " queries"]
+    """Corners of each query, 0 to 8."""
+
+
+def occupied_corners(
+    index: Float[Tensor, "batch *queries 3"],
+    row_of_cell: Int32[Tensor, " cells"],
+    shape_dhw: tuple[int, int, int],
+    *,
+    padding: Padding = "zeros",
+) -> OccupiedCorners:
+    """Corners of queries in a sparse volume, without the empty ones.
+
+    Args:
+        index: Fractional cell numbers x y z, finite.
+        row_of_cell: Row of each cell of the batch of volumes, -1 where it is empty.
+        shape_dhw: Cells along z, y, x.
+        padding: See `interpolate`.
+    """
+    cells, weights = corner_rows(index, shape_dhw, padding=padding)
+    rows = row_of_cell[cells.long()]
+    kept = (rows >= 0) & (weights > 0)
+    return OccupiedCorners(rows[kept].long(), weights[kept], kept.sum(1))
+
+
+class _GatherOccupied(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, rows: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+        ctx.save_for_backward(rows, weights, counts)
+        ctx.num_rows = table.shape[0]
+        starts = counts.cumsum(0) - counts
+        return functional.embedding_bag(rows, table, starts, per_sample_weights=weights, mode="sum")
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        rows, weights, counts = ctx.saved_tensors
+        by_row, order = rows.sort()
+        query = torch.repeat_interleave(counts)[order]
+        return _sum_by_row(grad, query, by_row, weights[order], ctx.num_rows), None, None, None
+
+
+def gather_occupied(
+    table: Float[Tensor, "rows channels"], corners: OccupiedCorners
+) -> Float[Tensor, "queries channels"]:
+    """Weighted sum of the occupied corners' rows, zeros without any; gradient to the table only.
+
+    Args:
+        table: Occupied cells as rows.
+        corners: `occupied_corners`, weights in the dtype of the table.
+    """
+    out: Tensor = _GatherOccupied.apply(table, *corners)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -20,14 +20,14 @@ def answer(model: Trend) -> dict[str, torch.Tensor]:
     """What the model says of `lidar.doctor.made_up_batch` (golden.json was made with this)."""
     batch = made_up_batch(rays=8)
     with torch.no_grad():
-        volume = model.encode(batch.points, batch.point_batch, batch.batch_size)
+        scene = model.encode(batch.points, batch.point_batch, batch.batch_size)
         gaps_s = batch.t_s.diff(dim=1)
-        later = model.roll_out(volume, batch.action, gaps_s)[1]
+        later = model.roll_out(scene, batch.action, gaps_s)[1]
         rendered = model.render(
             later, batch.t_s[:, 1], batch.ray_o[:, 1], batch.ray_d[:, 1], intensity=True
         )
     return {
-        "volume_mean": volume.mean(dim=(1, 2, 3, 4)),
+        "volume_mean": scene.volume.mean(dim=(1, 2, 3, 4)),
         "range_m": rendered.range_m,
         "intensity": rendered.intensity,
     }

@@ -15,6 +15,7 @@ from lidar.config import (
     VolumeConfig,
 )
 from lidar.data.batch import WindowBatch
+from lidar.field import SceneFeatures
 from lidar.trend import Trend, needs_gap_time
 
 CONFIG = TrendConfig(
@@ -26,6 +27,7 @@ CONFIG = TrendConfig(
     field=FieldConfig(f_geo=[16, 16], f_sdf=[16], time_dim=8, f_int=[16], f_dir=[4, 4]),
     render=RenderConfig(n_uniform=8, n_importance=4),
 )
+DETAIL = dataclasses.replace(CONFIG.field, detail=["x_conv1", "x_conv3"])
 DECODERS = {
     "sdf": DecoderConfig(),
     "occupancy": DecoderConfig("occupancy", occupancy_queries=48, occupancy_widths=[16, 16]),
@@ -77,9 +79,10 @@ def gradients(network, batch):
 
 
 @pytest.mark.parametrize("implementation", ["fast", "naive"])
-def test_t17_chunks_and_checkpoint_change_nothing(implementation):
+@pytest.mark.parametrize("field", [CONFIG.field, DETAIL], ids=["plain", "detail"])
+def test_t17_chunks_and_checkpoint_change_nothing(field, implementation):
     batch = make_batch()
-    field = dataclasses.replace(CONFIG.field, implementation=implementation)
+    field = dataclasses.replace(field, implementation=implementation)
     results = []
     for chunk, checkpoint in ((0, False), (14, False), (4, True), (0, True)):
         render = dataclasses.replace(CONFIG.render, chunk=chunk, checkpoint=checkpoint)
@@ -95,9 +98,10 @@ def test_t17_chunks_and_checkpoint_change_nothing(implementation):
             assert (grad - expected[name]).norm() <= 1e-5 * expected[name].norm() + 1e-6, name
 
 
-def test_fast_and_naive_models_agree():
+@pytest.mark.parametrize("field", [CONFIG.field, DETAIL], ids=["plain", "detail"])
+def test_fast_and_naive_models_agree(field):
     batch = make_batch()
-    fields = [dataclasses.replace(CONFIG.field, implementation=i) for i in ("fast", "naive")]
+    fields = [dataclasses.replace(field, implementation=i) for i in ("fast", "naive")]
     (fast, fast_grads), (naive, naive_grads) = (
         gradients(model(field=field), batch) for field in fields
     )
@@ -106,17 +110,44 @@ def test_fast_and_naive_models_agree():
         assert (fast_grads[name] - grad).norm() <= 1e-3 * grad.norm() + 1e-6, name
 
 
+def test_detail_sharpens_every_frame_and_leaves_the_volumes_alone():
+    """The same fine features at t0 and later; the encoder's and rolled volumes do not change."""
+    batch = make_batch()
+    plain, fine = model().eval(), model(field=DETAIL).eval()
+    assert fine.decoder.field.f_geo[0].in_features == 3 + 8 + 8 + 4 + 8
+    scene = fine.encode(batch.points, batch.point_batch, 2)
+    strides = [(41, 32, 32), (11, 8, 8)]
+    assert [stage.shape for stage in scene.detail] == strides
+    gaps = batch.t_s.diff(dim=1)
+    later = fine.roll_out(scene, batch.action, gaps)
+    assert all(frame.detail is scene.detail for frame in later)
+    other = plain.roll_out(plain.encode(batch.points, batch.point_batch, 2), batch.action, gaps)
+    for one, two in zip(later, other, strict=True):
+        assert torch.equal(one.volume, two.volume)
+    rays = batch.t_s[:, 1], batch.ray_o[:, 0], batch.ray_d[:, 0]
+    seen = fine.render(later[1], *rays).range_m
+    emptied = tuple(stage.with_feats(stage.feats * 0) for stage in scene.detail)
+    assert not torch.equal(seen, fine.render(later[1]._replace(detail=emptied), *rays).range_m)
+
+
+def test_occupancy_decoder_refuses_detail():
+    with pytest.raises(ValueError, match="detail has no effect with decoder.type occupancy"):
+        model(field=DETAIL, decoder=DECODERS["occupancy"])
+    with pytest.raises(ValueError, match="detail names a stage twice"):
+        FieldConfig(detail=["x_conv1", "x_conv1"])
+
+
 def test_t7_one_recurrence_and_untouched_first_volume():
     batch, full = make_batch(), model().eval()
     current = model(ablation=AblationConfig("nf")).eval()
     assert sum(1 for m in full.modules() if type(m).__name__ == "ConvRecurrence") == 1
-    volume = full.encode(batch.points, batch.point_batch, 2)
-    volumes = full.roll_out(volume, batch.action, batch.t_s.diff(dim=1))
-    assert len(volumes) == 3 and volumes[0] is volume
-    assert torch.equal(volume, current.encode(batch.points, batch.point_batch, 2))
-    assert current.roll_out(volume, batch.action[:, :0], batch.t_s[:, :0]) == [volume]
+    scene = full.encode(batch.points, batch.point_batch, 2)
+    scenes = full.roll_out(scene, batch.action, batch.t_s.diff(dim=1))
+    assert len(scenes) == 3 and scenes[0] is scene
+    assert torch.equal(scene.volume, current.encode(batch.points, batch.point_batch, 2).volume)
+    assert current.roll_out(scene, batch.action[:, :0], batch.t_s[:, :0]) == [scene]
     with pytest.raises(ValueError, match="nf has no recurrence"):
-        current.roll_out(volume, batch.action, batch.t_s.diff(dim=1))
+        current.roll_out(scene, batch.action, batch.t_s.diff(dim=1))
 
 
 @pytest.mark.parametrize("source", ["x_conv4", "conv_out"])
@@ -229,17 +260,15 @@ def test_both_decoders_end_a_ray_beside_the_volume_alike(far):
 def test_field_time_off_ignores_time():
     batch = make_batch()
     network = model(field=dataclasses.replace(CONFIG.field, time=False)).eval()
-    volume = network.encode(batch.points, batch.point_batch, 2)
+    scene = network.encode(batch.points, batch.point_batch, 2)
     rays = batch.ray_o[:, 0], batch.ray_d[:, 0]
-    early = network.render(volume, torch.zeros(2), *rays)
-    late = network.render(volume, torch.ones(2), *rays)
+    early = network.render(scene, torch.zeros(2), *rays)
+    late = network.render(scene, torch.ones(2), *rays)
     assert torch.equal(early.range_m, late.range_m)
     timed = model().eval()
-    one, other = (timed.render(volume, torch.full((2,), t), *rays) for t in (0.0, 1.0))
+    one, other = (timed.render(scene, torch.full((2,), t), *rays) for t in (0.0, 1.0))
     assert not torch.equal(one.range_m, other.range_m)
-    hidden = [
-        timed.render(volume, torch.full((2,), t), *rays, field_time=False) for t in (0.0, 1.0)
-    ]
+    hidden = [timed.render(scene, torch.full((2,), t), *rays, field_time=False) for t in (0.0, 1.0)]
     assert torch.equal(hidden[0].range_m, hidden[1].range_m)
 
 
@@ -247,9 +276,9 @@ def test_detach_intermediate_cuts_the_gradient():
     batch = make_batch()
     for detach in (False, True):
         network = model(rec=RecConfig(detach_intermediate=detach))
-        volume = network.encode(batch.points, batch.point_batch, 2).detach().requires_grad_()
-        last = network.roll_out(volume, batch.action, batch.t_s.diff(dim=1))[-1]
-        (grad,) = torch.autograd.grad(last.sum(), volume, allow_unused=True)
+        volume = network.encode(batch.points, batch.point_batch, 2).volume.detach().requires_grad_()
+        rolled = network.roll_out(SceneFeatures(volume), batch.action, batch.t_s.diff(dim=1))
+        (grad,) = torch.autograd.grad(rolled[-1].volume.sum(), volume, allow_unused=True)
         assert (grad is None) == detach
 
 
@@ -289,10 +318,10 @@ def test_missing_intensity_is_left_out():
 
 def test_render_is_deterministic_and_independent_of_chunk():
     batch, network = make_batch(), model().eval()
-    volume = network.encode(batch.points, batch.point_batch, 2)
+    scene = network.encode(batch.points, batch.point_batch, 2)
     rays = batch.ray_o[:, 0], batch.ray_d[:, 0]
-    whole = network.render(volume, batch.t_s[:, 0], *rays, intensity=True)
-    parts = network.render(volume, batch.t_s[:, 0], *rays, intensity=True, chunk=5)
+    whole = network.render(scene, batch.t_s[:, 0], *rays, intensity=True)
+    parts = network.render(scene, batch.t_s[:, 0], *rays, intensity=True, chunk=5)
     for one, other in zip(whole, parts, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
     assert ((whole.intensity >= 0) & (whole.intensity <= 1)).all()
@@ -304,13 +333,14 @@ CELLS = ["conv", "conv_gru", "mamba2", "aaren"]
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_starts_from_the_volume_and_lets_gradient_cross_its_steps(cell):
     batch, network = make_batch(), model(rec=RecConfig(cell=cell))
-    volume = network.encode(batch.points, batch.point_batch, 2).detach().requires_grad_()
-    volumes = network.roll_out(volume, batch.action, batch.t_s.diff(dim=1))
-    assert volumes[0] is volume and [v.shape for v in volumes] == [volume.shape] * 3
-    (grad,) = torch.autograd.grad(volumes[2].square().sum(), volume)
+    volume = network.encode(batch.points, batch.point_batch, 2).volume.detach().requires_grad_()
+    scenes = network.roll_out(SceneFeatures(volume), batch.action, batch.t_s.diff(dim=1))
+    assert scenes[0].volume is volume
+    assert [scene.volume.shape for scene in scenes] == [volume.shape] * 3
+    (grad,) = torch.autograd.grad(scenes[2].volume.square().sum(), volume)
     assert torch.isfinite(grad).all() and grad.abs().sum() > 0
-    turned = network.roll_out(volume, batch.action.neg(), batch.t_s.diff(dim=1))
-    assert not torch.equal(turned[1], volumes[1])
+    turned = network.roll_out(scenes[0], batch.action.neg(), batch.t_s.diff(dim=1))
+    assert not torch.equal(turned[1].volume, scenes[1].volume)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from lidar.config import FieldConfig, RenderConfig, TrendConfig
+from lidar.field import SceneFeatures
 from lidar.geometry.voxel_grid import VoxelGrid, volume_centres
 from lidar.objectives.range_rendering import RangeRendering
 from lidar.objectives.targets import RayTargets
@@ -88,7 +89,7 @@ def first_layer(model: RangeRendering, volume: Tensor, targets: RayTargets) -> C
 
     def run() -> Tensor:
         leaf = volume.detach().requires_grad_()
-        prepared = field.prepare(leaf, targets.t_s)
+        prepared = field.prepare(SceneFeatures(leaf), targets.t_s)
         out = first(prepared, targets.ray_o, targets.ray_d, ranges)
         weight = next(field.f_geo.parameters())
         torch.autograd.grad(out.square().sum(), [leaf, weight])
@@ -103,7 +104,7 @@ def whole_step(model: RangeRendering, volume: Tensor, targets: RayTargets) -> Ca
     def run() -> Tensor:
         leaf = volume.detach().requires_grad_()
         counts = model.counts(targets)
-        total = model.frame_loss(leaf, targets, counts).total
+        total = model.frame_loss(SceneFeatures(leaf), targets, counts).total
         gradients = torch.autograd.grad(total, [leaf, *model.parameters()])
         return torch.cat([total.detach()[None], *(g.flatten() for g in gradients)])
 

@@ -156,16 +156,16 @@ class _Parts:
         encode, roll_out = model.encode, model.roll_out
 
         def timed_encode(*inputs: Any) -> Any:
-            volume = encode(*inputs)
+            scene = encode(*inputs)
             self.end("encoder")
-            volume.register_hook(lambda _: self.end("f_3D"))
-            return volume
+            scene.volume.register_hook(lambda _: self.end("f_3D"))
+            return scene
 
         def timed_roll_out(*inputs: Any) -> Any:
-            volumes = roll_out(*inputs)
+            scenes = roll_out(*inputs)
             self.end("f_3D")
-            volumes[-1].register_hook(lambda _: self.end("field + render"))
-            return volumes
+            scenes[-1].volume.register_hook(lambda _: self.end("field + render"))
+            return scenes
 
         model.encode, model.roll_out = timed_encode, timed_roll_out
 

@@ -1,14 +1,13 @@
 """The backbone: OpenPCDet's names and sizes, its centres, and what it must not see."""
 
 from dataclasses import replace
-from typing import Literal
 
 import pytest
 import torch
 
 from lidar.config import EncoderConfig
 from lidar.encoders import VoxelResBackBone8x, build_encoder
-from lidar.geometry.voxel_grid import VoxelGrid, volume_centres, voxelise_mean
+from lidar.geometry.voxel_grid import Stage, VoxelGrid, volume_centres, voxelise_mean
 from lidar.sparse import SparseTensor
 
 SMALL = EncoderConfig(channels=[4, 4, 6, 8], blocks_per_stage=1, out_channels=8)
@@ -91,10 +90,17 @@ def test_trains_on_hardly_any_voxel(count: int) -> None:
             assert bool(torch.isfinite(parameter.grad).all()), name
 
 
-@pytest.mark.parametrize(("source", "cell"), [("x_conv4", (2, 2, 1)), ("conv_out", (1, 1, 2))])
-def test_impulse_is_centred_on_the_cell(
-    source: Literal["x_conv4", "conv_out"], cell: tuple[int, int, int]
-) -> None:
+@pytest.mark.parametrize(
+    ("source", "cell"),
+    [
+        ("x_conv1", (7, 9, 20)),
+        ("x_conv2", (11, 4, 9)),
+        ("x_conv3", (5, 4, 3)),
+        ("x_conv4", (2, 2, 1)),
+        ("conv_out", (1, 1, 2)),
+    ],
+)
+def test_impulse_is_centred_on_the_cell(source: Stage, cell: tuple[int, int, int]) -> None:
     """T19: with equal weights, the voxels that a cell answers to are centred on its centre."""
     grid = VoxelGrid([-1.6, -1.6, -8.0, 1.6, 1.6, 8.0], [0.1, 0.1, 0.2])
     encoder = build_encoder(replace(SMALL, residual_bias=False), 1).eval().double()

@@ -120,7 +120,7 @@ def test_a_model_of_the_current_frame_keeps_its_volume(window: EvaluationWindow)
     model = Trend(replace(TINY, ablation=AblationConfig(level="nf"))).eval()
     forecaster = ModelForecaster(model, EvalConfig())
     assert set(forecaster.predictors()) == {"model"}
-    first, second = forecaster.volumes(window, "trained")[1:]
+    first, second = forecaster.scenes(window, "trained")[1:]
     assert first is second
     ranges = forecaster.predictors()["model"].predict(window, 2).range_m
     assert np.isfinite(ranges).all()

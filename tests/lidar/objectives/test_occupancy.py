@@ -1,6 +1,7 @@
 import torch
 
 from lidar.config import DecoderConfig, FieldConfig, TrendConfig
+from lidar.field import SceneFeatures
 from lidar.objectives.occupancy import OccupancyAlongRay
 from lidar.objectives.targets import RayTargets
 from lidar.rendering.lattice import Lattice
@@ -52,16 +53,16 @@ def test_counts_three_queries_per_ray_without_repetition():
 
 def test_learns_a_wall():
     decoder, targets = build(120), wall()
-    volume = torch.randn(1, 6, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    scene = SceneFeatures(torch.randn(1, 6, 4, 8, 8, generator=torch.Generator().manual_seed(0)))
     optimiser = torch.optim.Adam(decoder.parameters(), 1e-2)
     counts = decoder.counts(targets)
     for step in range(150):
         drawn = targets._replace(seed=torch.tensor([step]))
-        report = decoder.frame_loss(volume, drawn, counts)
+        report = decoder.frame_loss(scene, drawn, counts)
         optimiser.zero_grad()
         report.total.backward()
         optimiser.step()
     assert report.terms["occupancy_bce"] < 0.6
-    out = decoder.render(volume, torch.zeros(1), targets.ray_o, targets.ray_d, intensity=True)
+    out = decoder.render(scene, torch.zeros(1), targets.ray_o, targets.ray_d, intensity=True)
     assert (out.range_m - 5.0).abs().max() < 0.7
     assert (out.intensity - 0.25).abs().max() < 0.15
