@@ -15,7 +15,7 @@ from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
 from foretell.blocks.scan.backends import SOFTMAX_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.softmax import softmax_scan
-from foretell.blocks.segments import discard_state, segment_ids
+from foretell.blocks.segments import all_finite, discard_state, run_apart, segment_ids
 
 Activation = Literal["relu", "gelu"]
 
@@ -163,6 +163,8 @@ class Aaren(SequenceMixer):
                 (state.m, state.u, state.w),
                 segment=segment_ids(reset),
             )
+        if reset is not None and not all_finite(o):
+            return run_apart(self, x, state, lengths=lengths, reset=reset)
         return mask_steps(self._answer(o.flatten(2), x), active), AarenState(*carry)
 
     def _values(

@@ -17,7 +17,7 @@ from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.normalised import end_position, norm_scale, normalised_scan
 from foretell.blocks.scan.recent import RecentInputs, clear_recent, push_recent, read_recent
 from foretell.blocks.scan.window import WindowCarry, start_window, window_state, windowed_ssd
-from foretell.blocks.segments import discard_state, segment_ids
+from foretell.blocks.segments import all_finite, discard_state, run_apart, segment_ids
 from foretell.blocks.state_maps import LinearStateMixer
 
 DECAY_RATE = (1.0, 16.0)
@@ -242,8 +242,7 @@ class Mamba2(LinearStateMixer):
         active = active_steps(x.shape[1], lengths=lengths, like=x)
         if not x.shape[1]:
             return x.new_zeros(len(x), 0, self.output_dim), state
-        if lengths is not None:
-            lengths = lengths.to(x.device)
+        lengths = None if lengths is None else lengths.to(x.device)
         if reset is not None:
             reset = reset if active is None else reset & active
             state = discard_state(self, state, reset)
@@ -259,6 +258,8 @@ class Mamba2(LinearStateMixer):
             added = self.input_scale * dt[..., None] * values
             y, ssm, recent = self._run(added, dt, B, C, state, segment, lengths, reset)
             y = self._norm(y + self.skip.to(y)[:, None] * values, gate)
+        if reset is not None and not all_finite(y):
+            return run_apart(self, x, state, lengths=lengths, reset=reset)
         position = end_position(state.position, x.shape[1], lengths=lengths, reset=reset)
         recent = clear_recent(recent, position) if isinstance(recent, RecentInputs) else ()
         after = Mamba2State(ssm, conv, position, recent)

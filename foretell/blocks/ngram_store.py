@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from foretell.blocks.scan.tree import Elements, associative_scan
+
 
 class NgramTable(NamedTuple):
     """Dense table, as large as there are n-grams."""
@@ -77,8 +79,8 @@ class NgramCache(NamedTuple):
     def mean(self, read: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
         """As `NgramTable.mean`, by comparing all entries."""
         match = (self.codes == read[:, None]) & (read >= 0)[:, None]
-        chosen = match.to(self.values)
-        return _divide((chosen[:, None] @ self.values)[:, 0], chosen.sum(1), read)
+        sums = self.values.masked_fill(~match[..., None], 0).sum(1)
+        return _divide(sums, match.sum(1).to(sums), read)
 
     def means_before(
         self,
@@ -130,7 +132,9 @@ def sums_before(
 ) -> tuple[Float[Tensor, "batch time dim"], Float[Tensor, "batch time"]]:
     """Sum and number of the h written under `read` before each step, in its own segment.
 
-    Readings and writings are sorted by n-gram and time, and a running sum of the writings is read.
+    Readings and writings are sorted by n-gram and time, and a sum of the writings that begins anew
+    with every n-gram is read. Differences of one running sum would carry NaN, infinity and the
+    rounding of large h from an n-gram to the next.
 
     Args:
         h: What each step writes.
@@ -150,19 +154,23 @@ def sums_before(
     values = torch.stack([zero, torch.where((write >= 0)[..., None], h, zero)], 2)
     ones = torch.stack([torch.zeros_like(write), (write >= 0).long()], 2).flatten()[order]
     values = values.reshape(-1, dim)[order]
-    # float64: the running sum goes through all n-grams, and each takes the difference of two. The
-    # events of a row stay together in the sort: a sum of their own keeps rows independent.
-    running = values.double().unflatten(0, (batch, 2 * time)).cumsum(1).flatten(0, 1)
     number = ones.cumsum(0)
     sorted_keys = keys[order]
     first = torch.ones_like(sorted_keys, dtype=torch.bool)
     first[1:] = sorted_keys[1:] != sorted_keys[:-1]
     start = torch.where(first, torch.arange(len(first), device=h.device), 0).cummax(0).values
-    sums = running - (running - values)[start]
+    # The events of a row stay together in the sort.
+    events = first.view(batch, 2 * time), values.view(batch, 2 * time, dim)
+    sums = associative_scan(_add, events)[1].flatten(0, 1)
     counts = number - (number - ones)[start]
     own = slice(0, None, 2)
-    sums = sums[back][own].view(batch, time, dim).to(h.dtype)
-    return sums, counts[back][own].view(batch, time).to(h.dtype)
+    return sums[back][own].view(batch, time, dim), counts[back][own].view(batch, time).to(h.dtype)
+
+
+def _add(left: Elements, right: Elements) -> Elements:
+    """Sums that begin anew where the first field is True."""
+    anew = right[0]
+    return left[0] | anew, right[1] + left[1].masked_fill(anew[..., None], 0)
 
 
 def _divide(

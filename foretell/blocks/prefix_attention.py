@@ -16,7 +16,7 @@ from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.scan.backends import SSD_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.chunked import ssd
-from foretell.blocks.segments import discard_state, segment_ids
+from foretell.blocks.segments import all_finite, discard_state, run_segments, segment_ids
 from foretell.blocks.state_maps import LinearStateMixer
 
 PrefixOutput = Literal["zero", "return"]
@@ -230,7 +230,30 @@ class PrefixLinearAttention(LinearStateMixer):
             state = self._absorb(
                 x[:, :end], inside[:, :end], state, self.encoder_key, self.encoder_value
             )
+        y, end_state = self._causal(x, state, active, reset)
+        if reset is not None and not all_finite(y):
+            fresh = self.init_state(len(x), x.device, state.s.dtype)
+            y, end_state = run_segments(
+                self._run_piece, x, state, fresh, lengths=lengths, reset=reset
+            )
+        y = mask_steps(y.to(given), active)
+        if inside is not None and prefix_output == "zero":
+            y = mask_steps(y, ~inside)
+        return y, end_state
 
+    def _run_piece(
+        self, x: Tensor, state: PrefixState, lengths: Tensor
+    ) -> tuple[Tensor, PrefixState]:
+        return self._causal(x, state, active_steps(x.shape[1], lengths=lengths, like=x), None)
+
+    def _causal(
+        self,
+        x: Float[Tensor, "batch time input_dim"],
+        state: PrefixState,
+        active: Bool[Tensor, "batch time"] | None,
+        reset: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Float[Tensor, "batch time output_dim"], PrefixState]:
+        """The causal sums of all steps, in the weights' type; x is 0 at inactive ones."""
         dtype = state.s.dtype
         values = self._split(self.value(x)).to(dtype)
         queries, keys = self._split(self.query(x)), self._split(self.key(x))
@@ -248,10 +271,7 @@ class PrefixLinearAttention(LinearStateMixer):
             if active is not None:  # 0 / 0 in an empty row would poison its gradient
                 below = below.masked_fill(~active[..., None, None], 1)
             o = (sums[..., :-1] / below).flatten(2)
-        y = mask_steps(self._answer(o).to(given), active)
-        if inside is not None and prefix_output == "zero":
-            y = mask_steps(y, ~inside)
-        return y, PrefixState(h[..., :-1, :].transpose(-1, -2), h[..., -1, :])
+        return self._answer(o), PrefixState(h[..., :-1, :].transpose(-1, -2), h[..., -1, :])
 
     def _flat(self, state: PrefixState) -> Float[Tensor, "batch numbers"]:
         """Means over the tokens, not sums, which grow with time; 0 before the first."""
@@ -275,7 +295,7 @@ class PrefixLinearAttention(LinearStateMixer):
         value: nn.Linear,
     ) -> PrefixState:
         """Add the tokens that are kept, through these projections."""
-        dtype = state.s.dtype
+        dtype, x = state.s.dtype, mask_steps(x, keep)
         keys, values = self._split(key(x)).to(dtype), self._split(value(x)).to(dtype)
         with torch.autocast(x.device.type, enabled=False):
             write = mask_steps(taylor_features(keys), keep).transpose(1, 2)

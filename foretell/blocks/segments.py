@@ -109,7 +109,7 @@ def run_segments(
     """Run the pieces between resets as rows of one batch.
 
     Args:
-        run: (x, state, lengths) -> (y, state) without resets.
+        run: (x, state, lengths) -> (y, state) without resets; x is 0 beyond the lengths.
         x: [batch, time, ...].
         state: State of the rows.
         fresh_state: Initial state of as many rows.
@@ -134,7 +134,8 @@ def run_segments(
     of_row: Any = _pytree.tree_map(lambda tensor: tensor[pieces.row], state)
     of_fresh: Any = _pytree.tree_map(lambda tensor: tensor[pieces.row], fresh_state)
     begin = where_rows(pieces.fresh, of_fresh, of_row)
-    y, end = run(x[pieces.row[:, None], steps], begin, pieces.length)
+    rows = mask_steps(x[pieces.row[:, None], steps], inside)  # not what comes after the piece
+    y, end = run(rows, begin, pieces.length)
     joined = y.new_zeros(*x.shape[:2], *y.shape[2:])
     joined = joined.index_put(
         (pieces.row[:, None].expand_as(steps)[inside], steps[inside]), y[inside]
@@ -178,3 +179,30 @@ def forward_rows(
         fresh = block.init_state(len(x), x.device, kind)
         y, state = run_segments(run, x, state, fresh, lengths=lengths, reset=reset)
     return mask_steps(y, active), state
+
+
+def all_finite(y: Tensor) -> bool:
+    """No NaN and no infinity."""
+    return bool(y.isfinite().all())
+
+
+def run_apart(
+    block: SequenceMixer,
+    x: Tensor,
+    state: Any,
+    *,
+    lengths: Int[Tensor, " batch"] | None,
+    reset: Bool[Tensor, "batch time"],
+) -> tuple[Tensor, Any]:
+    """`forward` of a block with gates, but the pieces between resets as rows of their own.
+
+    The fast scans multiply what a reset separates by 0, and 0 times NaN is NaN, in the backward
+    pass too: a block whose outputs are not `all_finite` answers by this instead. What overflows
+    only after the block is not seen: NaN in the gradient of y still reaches all of its chunk.
+    """
+
+    def run(rows: Tensor, begin: Any, sizes: Tensor) -> tuple[Tensor, Any]:
+        y, end = block(rows, begin, lengths=sizes)
+        return y, end
+
+    return forward_rows(block, run, x, state, lengths=lengths, reset=reset)

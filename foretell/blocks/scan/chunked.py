@@ -62,7 +62,7 @@ def linear_scan_tree(
     """`naive.linear_scan` by a tree over time: few, large operations.
 
     Operator: (a, b) + (a', b') = (a a', b a' + b'). Decays are only multiplied, never divided, so
-    a reset is a = 0 here.
+    a reset is a = 0 here. NaN and infinity cross it.
     """
     if b.shape[1] == 0:
         return b.clone(), h0
@@ -88,7 +88,7 @@ def ssd_tree(
     *,
     segment: Int[Tensor, "batch time"] | None = None,
 ) -> tuple[Float[Tensor, "batch time heads width"], Float[Tensor, "batch heads width state"]]:
-    """`naive.ssd` by a tree over time; it holds the states of all steps."""
+    """`naive.ssd` by a tree over time; it holds the states of all steps. NaN crosses resets."""
     if x.shape[1] == 0:
         return x.clone(), h0
     share = x.shape[2] // B.shape[2]
@@ -125,7 +125,8 @@ def ssd(
         B: Input directions.
         C: Output directions.
         h0: State before the first step.
-        segment: Resets so far.
+        segment: Resets so far. NaN and infinity spread over their chunk all the same, as 0 times
+            NaN; only the loops of `naive` keep them before a reset.
         window: Number of inputs that a state remembers. The state after the last step does not
             say which of its inputs leaves next: use `windowed_ssd` to go on from it.
         chunk_size: Steps of a chunk; 32 suits a CPU, 64 to 256 a GPU.

@@ -32,7 +32,8 @@ def softmax_scan(
         s: Scores; -inf leaves the state as it is.
         v: Values.
         carry: (m, u, w) before the first step; m is a constant for autograd.
-        segment: Resets so far, as in `naive.linear_scan`.
+        segment: Resets so far, as in `naive.linear_scan`; NaN and infinity spread over their chunk
+            all the same.
         chunk_size: Steps of a chunk, no influence on the result.
 
     Returns:
@@ -81,7 +82,8 @@ def softmax_scan_tree(
     """`naive.softmax_scan` by a tree over time: few, large operations.
 
     Operator: (m, u, w) + (m', u', w') = (M, u e^(m-M) + u' e^(m'-M), w e^(m-M) + w' e^(m'-M)) with
-    M = max(m, m'); the left side counts only if both end in the same segment.
+    M = max(m, m'); the left side counts only if both end in the same segment, by a factor 0 that
+    NaN and infinity pass.
     """
     if segment is None:
         segment = torch.zeros(s.shape[:2], dtype=torch.int64, device=s.device)

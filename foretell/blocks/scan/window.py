@@ -90,7 +90,8 @@ def windowed_ssd(
         B: Input directions.
         C: Output directions.
         carry: From `start_window` or an earlier call; its length is the window r.
-        segment: Resets so far; the carry belongs to segment 0.
+        segment: Resets so far; the carry belongs to segment 0. NaN and infinity spread over what
+            is computed at once all the same.
         lengths: Steps of each row that enter the returned carry; None = all. y is right up to it.
         chunk_size: Steps Q of a chunk; no influence on the result.
         block_size: Least number of steps that are computed at once.

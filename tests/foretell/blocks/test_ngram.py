@@ -184,6 +184,24 @@ def test_a_reset_discards_a_state_that_is_not_finite(storage):
 
 
 @STORAGES
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e300])
+def test_what_is_not_finite_stays_with_its_n_gram_and_its_segment(storage, value):
+    block, (h, _) = head(num_ids=3, storage=storage), data(1, 12)
+    ids = torch.tensor([[0, 1, 0, 2, 0, 2, 0, 2, 0, 1, 0, 1]])
+    reset = (torch.arange(12) == 8)[None]
+    dirty = h.clone()
+    dirty[0, 2] = value  # stands under 1, which is not read before the reset
+    clean = torch.arange(12) != 2
+    results = []
+    for given in (h.requires_grad_(), dirty.requires_grad_()):
+        y, end = block(given, ids=ids, reset=reset)
+        (grad,) = torch.autograd.grad(y[:, clean].sum() + end[0].square().sum(), given)
+        looped, _ = steps(block, given[:, :8], ids[:, :8], block.init_state(1))
+        results.append((y[:, clean], end[0], grad[:, clean], looped[:, clean[:8]]))
+    same(*results)
+
+
+@STORAGES
 def test_no_output_depends_on_later_inputs(storage):
     block, (h, ids) = head(2, storage=storage), data()
     h.requires_grad_()

@@ -256,6 +256,24 @@ def test_a_reset_drops_the_prefix():
     layer(x, reset=reset, prefix_len=5, lengths=torch.tensor([3, 12]))
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, 1e300])
+def test_what_is_not_finite_passes_neither_a_reset_nor_the_end_of_a_prefix(value):
+    layer, x = build(), inputs(2, 12, 4)
+    reset = torch.zeros(2, 12, dtype=torch.bool)
+    reset[0, 7] = True
+    dirty = x.clone()
+    dirty[0, 4] = value  # after its prefix of 2, inside the other row's of 5
+    kept = torch.ones(2, 12, dtype=torch.bool)
+    kept[0, :7] = False
+    results = []
+    for given in (x.requires_grad_(), dirty.requires_grad_()):
+        sizes = torch.tensor([2, 5])
+        y, end = layer(given, reset=reset, prefix_len=sizes, prefix_output="return")
+        (grad,) = gradients(y[kept], end, [given])
+        results.append((y[kept], end, grad[kept]))
+    same(*results)
+
+
 def test_equal_keys_give_means_and_float32_is_close():
     layer = build()
     x = inputs(2, 130, 4)
