@@ -81,7 +81,7 @@ class Stack(SequenceMixer):
         """One step through all layers."""
         states = []
         for place, (mixer, norm) in enumerate(zip(self._layers(), self.norms, strict=True)):
-            y_t, after = mixer.step(norm(x_t).to(x_t.dtype), state[place])
+            y_t, after = mixer.step(_normed(norm, x_t), state[place])
             x_t = self._joined(x_t, y_t, place)
             states.append(after)
         return x_t, tuple(states)
@@ -101,8 +101,7 @@ class Stack(SequenceMixer):
         active = active_steps(x.shape[1], lengths=lengths, like=x)
         x, states = mask_steps(x, active), []
         for place, (mixer, norm) in enumerate(zip(self._layers(), self.norms, strict=True)):
-            # A GPU's autocast norms in float32 whatever x is; y is to have the type of x.
-            y, after = mixer(norm(x).to(x.dtype), state[place], lengths=lengths, reset=reset)
+            y, after = mixer(_normed(norm, x), state[place], lengths=lengths, reset=reset)
             x = self._joined(x, y, place)
             states.append(after)
         return mask_steps(x, active), tuple(states)
@@ -115,6 +114,18 @@ class Stack(SequenceMixer):
         if skips or place < len(self.mixers) - 1:
             y = functional.dropout(y, self.dropout, self.training)
         return x + y if skips else y
+
+
+def _normed(norm: nn.Module, x: Float[Tensor, "*steps width"]) -> Float[Tensor, "*steps width"]:
+    """Norm in the type of its weight, answer in that of x.
+
+    torch's norms refuse some pairs of types and are slow on others; a GPU's autocast answers in
+    float32 whatever x is.
+    """
+    weight = getattr(norm, "weight", None)
+    given = x if weight is None else x.to(weight.dtype)
+    normed: Tensor = norm(given)
+    return normed.to(x.dtype)
 
 
 def stack_naive(

@@ -29,6 +29,29 @@ def test_dropout_is_for_training_and_spares_the_last_output_without_a_skip():
     assert torch.equal(plain(x)[0], plain(x)[0])
 
 
+@pytest.mark.parametrize("norm", ["none", "layer", "rms"])
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.filterwarnings("error")
+def test_inputs_of_another_type_than_the_norms(norm, weights, dtype):
+    torch.manual_seed(0)
+    stack = Stack([GRU(3, 4), LSTM(4, 4), GRU(4, 4)], norm=norm)
+    x = torch.randn(2, 5, 3).to(dtype)
+    expected, _ = stack.double()(x.double())
+    stack = stack.to(weights)
+    x.requires_grad_()
+    y, state = stack(x)
+    y_t, _ = stack.step(x[:, 0], stack.init_state(2))
+    assert y.dtype == y_t.dtype == dtype and state[0].h.dtype != torch.bfloat16
+    low = torch.bfloat16 in (weights, dtype) or dtype == torch.float16
+    tolerance = 6e-2 if low else 1e-5
+    torch.testing.assert_close(y.double(), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(y_t, y[:, 0], rtol=0, atol=tolerance)
+    y.double().sum().backward()
+    assert x.grad.dtype == dtype and torch.isfinite(x.grad).all() and x.grad.any()
+    assert all(torch.isfinite(weight.grad).all() for weight in stack.parameters())
+
+
 def test_widths_must_fit():
     with pytest.raises(ValueError, match="a layer gives 4, the next takes 5"):
         Stack([GRU(3, 4), GRU(5, 4)])
