@@ -2,9 +2,19 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from foretell.blocks.checks import check_choice
+
+ScanBackend = Literal["auto", "naive", "chunked", "tree"]
+"""As in `foretell.blocks.scan.backends`, which imports torch."""
+
+
+def _refuse_idle(config: Any, when: str, *names: str) -> None:
+    """Raise ValueError where one of these options, which do nothing now, was changed."""
+    for part in dataclasses.fields(config):
+        if part.name in names and getattr(config, part.name) != part.default:
+            raise ValueError(f"{part.name} has no effect {when}: drop it")
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,12 @@ class RecurrentConfig:
     """Of the state that the gates see, one mask for all steps."""
     orthogonal_recurrent: bool = False
     """Orthogonal hidden-to-hidden matrices at initialisation."""
+    single_bias: bool = False
+    """Keep the hidden bias at zero, as Keras."""
+
+    def __post_init__(self) -> None:
+        if self.num_layers == 1:
+            _refuse_idle(self, "with num_layers 1", "dropout")
 
 
 @dataclass(frozen=True)
@@ -31,8 +47,6 @@ class LstmConfig(RecurrentConfig):
 
     forget_bias: float = 0.0
     """Added to the forget gate's bias at initialisation (Keras: 1)."""
-    single_bias: bool = False
-    """Keep the hidden bias at zero, as Keras."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +58,23 @@ class LsslConfig:
     num_outputs: int = 1
     """M, answers for each channel before the mixing layer."""
     hippo: Literal["legs", "legt"] = "legs"
-    """Initial matrices."""
+    """Initial matrices: the whole past, or a window."""
+    legt_scale: float = 1.0
+    """Reciprocal of LegT's window; the later s4 code has 0.5."""
+    alpha: float = 0.5
+    """Of the transform to steps: 0.5 = bilinear, 1 = backward Euler, 0 = Euler."""
     trainable: bool = True
     """False = LSSL-fixed: A and the time steps stay."""
+    dt_min: float = 1e-3
+    """Shortest time step at initialisation."""
+    dt_max: float = 1e-1
+    """Longest time step at initialisation."""
+    block_size: int = 256
+    """Steps that one kernel covers, at most 1024; changes speed and memory alone."""
+
+    def __post_init__(self) -> None:
+        if self.hippo != "legt":
+            _refuse_idle(self, f"with hippo {self.hippo}", "legt_scale")
 
 
 @dataclass(frozen=True)
@@ -57,6 +85,12 @@ class S4dConfig:
     """N, numbers of state for each channel, in conjugate pairs."""
     init: Literal["lin", "inv", "legs", "real"] = "lin"
     """Initial poles."""
+    dt_min: float = 1e-3
+    """Shortest time step at initialisation."""
+    dt_max: float = 1e-1
+    """Longest time step at initialisation."""
+    block_size: int = 128
+    """Steps that one kernel covers, at most 4096; changes speed and memory alone."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +107,14 @@ class Mamba2Config:
     """Groups of heads that share B and C."""
     conv_width: int = 4
     """Taps of the causal convolution."""
+    bias: bool = False
+    """Of the two projections."""
+    conv_bias: bool = True
+    """Of the convolution."""
+    norm_eps: float = 1e-5
+    """Added to the mean square that the output is divided by."""
+    per_channel: bool = False
+    """A decay for every channel and column, as Mamba-1; slower, for comparison."""
     decay_scale: float = 1.0
     """Forget more: at least 1 (2410.07145)."""
     input_scale: float = 1.0
@@ -85,6 +127,18 @@ class Mamba2Config:
     """Inputs that the state remembers."""
     chunk_size: int = 32
     """Steps of a chunk of the scan; changes speed alone."""
+    scan_backend: ScanBackend = "auto"
+    """Loop, chunks or tree over time; changes speed alone."""
+
+    def __post_init__(self) -> None:
+        if self.max_state_norm is None:
+            _refuse_idle(self, "without max_state_norm", "norm_every")
+        elif self.norm_every == 1:
+            _refuse_idle(self, "with a norm at every step", "chunk_size")
+        if self.per_channel:
+            _refuse_idle(self, "with per_channel", "chunk_size")
+        if self.scan_backend in ("naive", "tree"):
+            _refuse_idle(self, f"with scan_backend {self.scan_backend}", "chunk_size")
 
 
 @dataclass(frozen=True)
@@ -95,8 +149,14 @@ class AarenConfig:
     """Heads; must divide the width."""
     feedforward_dim: int | None = None
     """Width of the feed-forward part; none = 4 times the width."""
+    pre_norm: bool = True
+    """Norms before the two parts; false = after their sums."""
+    activation: Literal["relu", "gelu"] = "gelu"
+    """Of the feed-forward part."""
     dropout: float = 0.0
     """Of both parts."""
+    scan_backend: ScanBackend = "auto"
+    """Loop, chunks or tree over time; changes speed alone."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +169,18 @@ class PrefixAttentionConfig:
     """Width d of queries and keys; a head's state has 1 + d + d^2 rows."""
     head_dim: int | None = None
     """Width of a head's values; none = the width / num_heads."""
+    scan_backend: ScanBackend = "auto"
+    """Loop, chunks or tree over time; changes speed alone."""
 
 
 @dataclass(frozen=True)
 class TitansConfig:
-    """Neural memory of Titans alone (2501.00663); the width of y is memory_dim."""
+    """Neural memory of Titans alone (2501.00663); the width of y is output_dim or memory_dim."""
 
     memory_dim: int | None = None
     """Width of queries, keys and values; none = that of x."""
+    output_dim: int | None = None
+    """Width of y through a linear map; none = what the memory answers."""
     depth: int = 1
     """Layers of the memory; 1 = a matrix."""
     hidden_dim: int | None = None
@@ -131,6 +195,9 @@ class TitansConfig:
     """Queries and keys of norm 1."""
     zero_start: bool = False
     """The memory starts from 0; at depth 1 alone."""
+
+    def __post_init__(self) -> None:
+        _check_depth(self)
 
 
 @dataclass(frozen=True)
@@ -150,6 +217,9 @@ class TitansContextConfig:
     causal_guard: bool = True
     """False = the published equations to the letter, which leak inside a segment."""
 
+    def __post_init__(self) -> None:
+        _check_depth(self)
+
 
 @dataclass(frozen=True)
 class TitansWindowConfig:
@@ -167,6 +237,14 @@ class TitansWindowConfig:
     """Width between the memory's layers; none = that of x."""
     chunk_size: int = 16
     """Tokens whose gradients are taken at one memory; part of the model."""
+
+    def __post_init__(self) -> None:
+        _check_depth(self)
+
+
+def _check_depth(config: TitansConfig | TitansContextConfig | TitansWindowConfig) -> None:
+    if config.depth == 1:
+        _refuse_idle(config, "with depth 1", "hidden_dim")
 
 
 Kind = Literal[

@@ -80,6 +80,8 @@ class Recurrent(SequenceMixer):
                 f"dropout and recurrent_dropout must lie in [0, 1), got {dropout:g} and "
                 f"{recurrent_dropout:g}"
             )
+        if bidirectional and recurrent_dropout:
+            raise ValueError("recurrent_dropout is for one direction; set bidirectional false")
         self.input_dim, self.hidden_dim, self.num_layers = input_dim, hidden_dim, num_layers
         self.num_directions = 2 if bidirectional else 1
         self.output_dim = self.num_directions * hidden_dim
@@ -283,8 +285,6 @@ class Recurrent(SequenceMixer):
 
     def _loop(self, x: Tensor, state: Any, lengths: Tensor | None) -> tuple[Tensor, Any]:
         """A step at a time with one mask of the state for all steps; training only."""
-        if self.num_directions == 2:
-            raise ValueError("recurrent_dropout is for one direction; set bidirectional false")
         return recurrent_naive(self, x, state, lengths, masks=self._masks(x))
 
     def _masks(self, x: Tensor) -> list[Tensor]:

@@ -1,5 +1,7 @@
 """Configurations of the sequence blocks: round trips, and the blocks they make."""
 
+import dataclasses
+import inspect
 import subprocess
 import sys
 from typing import get_args
@@ -7,23 +9,47 @@ from typing import get_args
 import pytest
 import torch
 
+from foretell.blocks.aaren import AarenBlock
 from foretell.blocks.build import build_mixer
-from foretell.blocks.config import Kind, LstmConfig, Mamba2Config, MixerConfig, RecurrentConfig
-from foretell.blocks.recurrent import GRU, LSTM
+from foretell.blocks.config import (
+    AarenConfig,
+    Kind,
+    LsslConfig,
+    LstmConfig,
+    Mamba2Config,
+    MixerConfig,
+    PrefixAttentionConfig,
+    RecurrentConfig,
+    S4dConfig,
+    ScanBackend,
+    TitansConfig,
+    TitansContextConfig,
+    TitansWindowConfig,
+)
+from foretell.blocks.lssl import LSSL
+from foretell.blocks.mamba2 import Mamba2
+from foretell.blocks.prefix_attention import PrefixLinearAttention
+from foretell.blocks.protocol import SequenceMixer
+from foretell.blocks.recurrent import GRU, LSTM, RNN
+from foretell.blocks.s4d import S4D
+from foretell.blocks.scan import backends
+from foretell.blocks.titans import TitansMemory
+from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
+from foretell.blocks.titans_context import MemoryAsContext
 from foretell.config import from_dict, from_yaml, to_dict, to_yaml
 from foretell.errors import UserError
 
 CHANGED = {
     "rnn": {"recurrent": {"hidden_dim": 5, "bidirectional": True}},
     "rnn_relu": {"recurrent": {"num_layers": 2}},
-    "gru": {"recurrent": {"orthogonal_recurrent": True}},
+    "gru": {"recurrent": {"orthogonal_recurrent": True, "single_bias": True}},
     "lstm": {"lstm": {"hidden_dim": 7, "forget_bias": 1.0, "single_bias": True}},
-    "lssl": {"lssl": {"state_dim": 8, "num_outputs": 2, "trainable": False}},
-    "s4d": {"s4d": {"init": "legs", "state_dim": 8}},
-    "mamba2": {"mamba2": {"state_dim": 8, "head_dim": 4, "window": 6}},
-    "aaren": {"aaren": {"num_heads": 2, "feedforward_dim": 12}},
+    "lssl": {"lssl": {"hippo": "legt", "legt_scale": 0.5, "alpha": 1.0, "dt_max": 0.2}},
+    "s4d": {"s4d": {"init": "legs", "state_dim": 8, "dt_min": 1e-2, "block_size": 16}},
+    "mamba2": {"mamba2": {"state_dim": 8, "head_dim": 4, "per_channel": True, "bias": True}},
+    "aaren": {"aaren": {"num_heads": 2, "pre_norm": False, "scan_backend": "tree"}},
     "prefix_attention": {"prefix_attention": {"num_heads": 2, "feature_dim": 3, "head_dim": 5}},
-    "titans": {"titans": {"memory_dim": 6, "chunk_size": 2, "conv_width": None}},
+    "titans": {"titans": {"memory_dim": 6, "output_dim": 5, "chunk_size": 2, "conv_width": None}},
     "titans_mac": {"titans_mac": {"num_heads": 2, "segment_size": 3, "causal_guard": False}},
     "titans_mag": {"titans_window": {"window": 3, "hidden_dim": 5}},
     "titans_mal": {"titans_window": {"num_persistent": 0, "depth": 1}},
@@ -54,6 +80,101 @@ def test_a_branch_that_is_not_selected_must_stay_as_it_is():
         MixerConfig("lstm", mamba2=Mamba2Config(state_dim=8))
     with pytest.raises(UserError, match="recurrent has no effect with kind lstm"):
         from_dict(MixerConfig, {"recurrent": {"hidden_dim": 5}})
+
+
+BLOCKS = {
+    RNN: RecurrentConfig,
+    GRU: RecurrentConfig,
+    LSTM: LstmConfig,
+    LSSL: LsslConfig,
+    S4D: S4dConfig,
+    Mamba2: Mamba2Config,
+    AarenBlock: AarenConfig,
+    PrefixLinearAttention: PrefixAttentionConfig,
+    TitansMemory: TitansConfig,
+    MemoryAsContext: TitansContextConfig,
+    MemoryAsGate: TitansWindowConfig,
+    MemoryAsLayer: TitansWindowConfig,
+}
+IN_CODE_ALONE = {"self", "input_dim", "dim", "options", "scan_fn", "seed_dim", "readout_dim"}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
+def test_a_configuration_has_the_options_and_defaults_of_its_block(block):
+    parameters = {}
+    for owner in reversed(block.__mro__[: block.__mro__.index(SequenceMixer)]):
+        if "__init__" in vars(owner):
+            parameters |= inspect.signature(owner.__init__).parameters
+    options = {part.name: part.default for part in dataclasses.fields(BLOCKS[block])}
+    missing = parameters.keys() - options.keys() - IN_CODE_ALONE
+    assert missing == ({"output_dim"} if block is PrefixLinearAttention else set())
+    for name, default in options.items():
+        own = parameters[name].default
+        assert own in (inspect.Parameter.empty, default) and type(own) in (type, type(default))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("gru", {"dropout": 0.2}, "dropout has no effect with num_layers 1"),
+        ("lstm", {"dropout": 0.2}, "dropout has no effect with num_layers 1"),
+        ("lssl", {"legt_scale": 0.5}, "legt_scale has no effect with hippo legs"),
+        ("mamba2", {"norm_every": 8}, "norm_every has no effect without max_state_norm"),
+        (
+            "mamba2",
+            {"max_state_norm": 1.0, "chunk_size": 8},
+            "chunk_size has no effect with a norm at every step",
+        ),
+        (
+            "mamba2",
+            {"per_channel": True, "chunk_size": 8},
+            "chunk_size has no effect with per_channel",
+        ),
+        (
+            "mamba2",
+            {"scan_backend": "tree", "chunk_size": 8},
+            "chunk_size has no effect with scan_backend tree",
+        ),
+        ("titans", {"hidden_dim": 8}, "hidden_dim has no effect with depth 1"),
+        ("titans_mac", {"depth": 1, "hidden_dim": 8}, "hidden_dim has no effect with depth 1"),
+        ("titans_window", {"depth": 1, "hidden_dim": 8}, "hidden_dim has no effect with depth 1"),
+    ],
+)
+def test_options_without_effect_are_refused(kind, options, message):
+    branch = {"gru": "recurrent"}.get(kind, kind)
+    chosen = {"titans_window": "titans_mag"}.get(kind, kind)
+    with pytest.raises(UserError, match=rf"{message}: drop it"):
+        from_dict(MixerConfig, {"kind": chosen, branch: options})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("lssl", {"alpha": 1.5}, r"alpha must lie in \[0, 1\], got 1.5"),
+        ("lssl", {"dt_min": 0.5}, r"dt_min must lie in \(0, dt_max\], got 0.5"),
+        ("s4d", {"block_size": 5000}, r"block_size must lie in \[1, 4096\], got 5000"),
+        (
+            "mamba2",
+            {"per_channel": True, "num_groups": 2, "head_dim": 4},
+            "per_channel takes num_groups = 1",
+        ),
+        ("mamba2", {"window": 4, "scan_backend": "tree"}, "window excludes .* scan_backend"),
+        ("titans", {"output_dim": 0}, "output_dim must be at least 1, got 0"),
+        (
+            "lstm",
+            {"bidirectional": True, "recurrent_dropout": 0.1},
+            "recurrent_dropout is for one direction",
+        ),
+    ],
+)
+def test_options_out_of_range_are_refused_when_the_block_is_made(kind, options, message):
+    config = from_dict(MixerConfig, {"kind": kind, kind: options})
+    with pytest.raises(ValueError, match=message):
+        build_mixer(config, 8)
+
+
+def test_scans_are_chosen_by_the_same_names():
+    assert get_args(ScanBackend) == get_args(backends.ScanBackend)
 
 
 def test_configurations_import_no_torch():

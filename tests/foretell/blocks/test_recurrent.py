@@ -103,9 +103,8 @@ def test_recurrent_dropout_has_one_mask_for_all_steps(block_class):
             state = block._cell(x[:, t], (state[0] * mask, *state[1:]), weights)
         torch.testing.assert_close(y[0, t], state[0][0], rtol=0, atol=1e-12)
     assert not torch.equal(block.eval()(x)[0], y)
-    both = block_class(3, 5, recurrent_dropout=0.5, bidirectional=True)
     with pytest.raises(ValueError, match="recurrent_dropout is for one direction"):
-        both(x.float())
+        block_class(3, 5, recurrent_dropout=0.5, bidirectional=True)
 
 
 def test_dropout_between_layers_is_for_training_alone():
