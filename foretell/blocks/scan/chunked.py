@@ -66,13 +66,18 @@ def linear_scan_tree(
     """
     if b.shape[1] == 0:
         return b.clone(), h0
+    h = _scan_tree(log_a, b, h0, segment)
+    return h, h[:, -1]
+
+
+def _scan_tree(log_a: Tensor, b: Tensor, h0: Tensor, segment: Tensor | None) -> Tensor:
+    """h of at least one step; axes of length 1 of log_a hold for all."""
     a = log_a.exp()
     if segment is not None:
-        starts = segment_starts(segment).reshape(*b.shape[:2], *[1] * (b.ndim - 2))
-        a = a.masked_fill(starts, 0)
+        a = a.masked_fill(segment_starts(segment).view(*a.shape[:2], *[1] * (a.ndim - 2)), 0)
     first = torch.addcmul(b[:, :1], a[:, :1], h0[:, None])
     _, h = associative_scan(_compose, (a, torch.cat([first, b[:, 1:]], 1)))
-    return h, h[:, -1]
+    return h
 
 
 def _compose(left: Elements, right: Elements) -> Elements:
@@ -93,11 +98,7 @@ def ssd_tree(
         return x.clone(), h0
     share = x.shape[2] // B.shape[2]
     added = x[..., None] * B.repeat_interleave(share, 2)[..., None, :]
-    a = log_a.exp()[..., None, None]
-    if segment is not None:
-        a = a.masked_fill(segment_starts(segment)[..., None, None, None], 0)
-    first = torch.addcmul(added[:, :1], a[:, :1], h0[:, None])
-    _, h = associative_scan(_compose, (a, torch.cat([first, added[:, 1:]], 1)))
+    h = _scan_tree(log_a[..., None, None], added, h0, segment)
     return (h @ C.repeat_interleave(share, 2)[..., None])[..., 0], h[:, -1]
 
 

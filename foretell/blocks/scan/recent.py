@@ -19,6 +19,11 @@ class RecentInputs(NamedTuple):
     """Their directions."""
 
 
+def decay_since(log_a: Float[Tensor, "batch window heads"]) -> Float[Tensor, "batch window heads"]:
+    """Logarithm of the decay from each input of a window to the last one."""
+    return functional.pad(log_a[:, 1:], (0, 0, 0, 1)).flip(1).cumsum(1).flip(1)
+
+
 def push_recent(
     recent: RecentInputs,
     x: Float[Tensor, "batch heads width"],
@@ -38,7 +43,7 @@ def read_recent(
     2410.07145v1 subtracts the state of r steps ago instead, which loses digits where decays are
     near 1. The sum costs no more than moving the window, and forms no matrix.
     """
-    after = functional.pad(recent.log_a[:, 1:], (0, 0, 0, 1)).flip(1).cumsum(1).flip(1)
+    after = decay_since(recent.log_a)
     scores = (recent.B * C[:, None]).sum(-1)  # [batch, window, groups]
     weights = after.exp().unflatten(2, (C.shape[1], -1)) * scores[..., None]
     y: Tensor = (weights.flatten(2)[..., None] * recent.x).sum(1)

@@ -20,6 +20,7 @@ from foretell.blocks.scan.chunks import (
     summarise,
     to_chunks,
 )
+from foretell.blocks.scan.recent import decay_since
 
 
 class WindowCarry(NamedTuple):
@@ -59,7 +60,7 @@ def start_window(
 
 def window_state(carry: WindowCarry) -> Float[Tensor, "batch heads width state"]:
     """S of the last step: what is left of h, and the remembered inputs, decayed to this step."""
-    after = functional.pad(carry.log_a[:, 1:], (0, 0, 0, 1)).flip(1).cumsum(1).flip(1)
+    after = decay_since(carry.log_a)
     inputs = summarise(carry.x[:, None], carry.B[:, None], after.transpose(1, 2)[:, None])[:, 0]
     gone = carry.age >= carry.x.shape[1]
     return inputs + carry.h.masked_fill(gone[:, None, None, None], 0)

@@ -111,46 +111,15 @@ def test_an_impulse_draws_the_kernel():
     close(seen[0][0], torch.nn.functional.gelu(expected))
 
 
-@pytest.mark.parametrize("num_outputs", [1, 2])
-@pytest.mark.parametrize("time", [1, 2, 17, 64, 65, 130])
-def test_convolution_recurrence_and_loop_agree_at_any_block_size(num_outputs, time):
-    x, state = randn(2, time, 2), LsslState(randn(2, 2, 6, seed=3))
-    expected = lssl_naive(build(num_outputs=num_outputs), x, state)
-    for block_size in (1, 5, 16, 64, 1024):
-        mixer = build(num_outputs=num_outputs, block_size=block_size)
-        y, end = mixer(x, state)
-        close(y, expected[0])
-        close(end.x, expected[1].x)
-    discrete, outputs = mixer.discretise(DTYPE), []
+@pytest.mark.parametrize("time", [1, 17])
+def test_steps_from_one_discretisation(time):
+    mixer, x, state = build(), randn(2, time, 2), LsslState(randn(2, 2, 6, seed=3))
+    expected, discrete, outputs = lssl_naive(mixer, x, state), mixer.discretise(DTYPE), []
     for x_t in x.unbind(1):
         y_t, state = mixer.step(x_t, state, discrete=discrete)
         outputs.append(y_t)
     close(torch.stack(outputs, 1), expected[0])
     close(state.x, expected[1].x)
-
-
-@pytest.mark.parametrize("block_size", [3, 8])
-def test_gradients_do_not_depend_on_the_block_size(block_size):
-    grads = []
-    for size in (block_size, 64):
-        mixer = build(block_size=size)
-        x, x0 = randn(3, 20, 2).requires_grad_(), randn(3, 2, 6, seed=2).requires_grad_()
-        y, end = mixer(x, LsslState(x0), lengths=torch.tensor([20, 16, 7]))
-        loss = (y * randn(3, 20, 2, seed=4)).sum() + end.x.square().sum()
-        grads.append(torch.autograd.grad(loss, [x, x0, *mixer.parameters()]))
-    for one, other in zip(*grads, strict=True):
-        close(one, other, 1e-8)
-
-
-@pytest.mark.parametrize("lengths", [[0, 1, 7, 8], [9, 15, 16, 17], [24, 23, 25, 2]])
-def test_final_state_at_every_side_of_a_block_border(lengths):
-    mixer, x, state = build(block_size=8), randn(4, 25, 2), LsslState(randn(4, 2, 6, seed=2))
-    _, end = mixer(x, state, lengths=torch.tensor(lengths))
-    for row, length in enumerate(lengths):
-        own = LsslState(state.x[row : row + 1])
-        if length:
-            _, own = lssl_naive(mixer, x[row : row + 1, :length], own)
-        close(end.x[row : row + 1], own.x)
 
 
 def test_a_changed_step_size_changes_the_next_call():
@@ -187,17 +156,6 @@ def test_published_sizes(layers, dim, num_outputs, millions):
     mixer = LSSL(dim, dim, num_outputs=num_outputs, trainable=False)
     weights = layers * sum(parameter.numel() for parameter in mixer.parameters())
     assert round(weights / 1e6, 1) == millions
-
-
-@pytest.mark.parametrize("hippo", ["legs", "legt"])
-def test_long_sequences_stay_close_to_float64(hippo):
-    mixer = build(state_dim=32, hippo=hippo)
-    x = randn(1, 4000, 2)
-    y, end = mixer(x)
-    short, last = mixer.float()(x.float())
-    assert short.isfinite().all()
-    assert (short - y).abs().max() <= 1e-3 * max(1.0, float(y.detach().abs().max()))
-    assert (last.x - end.x).abs().max() <= 1e-3 * max(1.0, float(end.x.detach().abs().max()))
 
 
 @pytest.mark.parametrize(
