@@ -51,7 +51,9 @@ class SequenceMixer(nn.Module):
             state: Where the sequence stands; none = `init_state`.
             lengths: Valid steps of each row, 0 <= lengths <= time; later steps leave the state as
                 it is and give y = 0, whatever x holds there.
-            reset: True at t replaces the state by `init_state` before x[:, t] is consumed.
+            reset: True at t replaces the state by `init_state` before x[:, t] is consumed. NaN and
+                infinity before it reach no output, state or gradient of x after it; gradients of
+                parameters are sums over all steps and do hold them.
 
         Returns:
             y [batch, time, output_dim] in the type of x, and the state after the last valid step.
