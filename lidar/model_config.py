@@ -114,7 +114,7 @@ class FieldConfig:
     detail: list[Literal["x_conv1", "x_conv2", "x_conv3"]] = dataclasses.field(default_factory=list)
     """Finer encoder stages (strides 1, 2, 4) whose t0 features the field is also given, at the same
     place for every frame: the scene as it is now at the resolution of the input. Not in the paper.
-    """
+    Each stage keeps 4 bytes for every voxel of its grid."""
     implementation: Literal["fast", "naive"] = "fast"
     """fast = first layer before interpolation, one gather of eight corners; naive = literal."""
 
