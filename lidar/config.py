@@ -162,6 +162,7 @@ class PretrainConfig:
     """Lightning Trainer; without max_epochs and max_steps all stages of the curriculum run."""
 
     def __post_init__(self) -> None:
+        self.decoder.refuse_detail(self.field)
         if not 0 <= self.mask.ratio < 1:
             raise ValueError(f"mask.ratio must lie in [0, 1), got {self.mask.ratio}")
         if self.rays.only_masked and self.mask.type == "none":

@@ -6,7 +6,7 @@ intensity = f_int([f_dir(d), g(p), f_p(p)]) at the scanned point.
 The fast form moves the first layer of f_geo before the interpolation, which is linear:
 W [p, f_t, f_p] = interp(W_f volume) + (W_t f_t + b) + W_p o + r (W_p d) for p = o + r d.
 
-With `field.detail` (not in the paper) f_p is followed by what finer stages of the encoder say of p
+With `field.detail` (not in the paper) f_geo is also given what finer stages of the encoder say of p
 at t0, interpolated in the same way; in the fast form from their occupied voxels alone.
 """
 
@@ -119,7 +119,10 @@ class TemporalField(nn.Module):
 
     def extra_repr(self) -> str:
         """Sizes for `print(module)`."""
-        return f"in_channels={self.in_channels}, time_dim={self.time_dim}, scale_m={self.scale_m}"
+        return (
+            f"in_channels={self.in_channels}, detail={self.detail_channels}, "
+            f"time_dim={self.time_dim}, scale_m={self.scale_m}"
+        )
 
     @property
     def fast(self) -> bool:
@@ -165,7 +168,7 @@ class TemporalField(nn.Module):
         full = torch.promote_types(volume.dtype, torch.float32)
         table, at_points = project_and_gather(volume, by_feature, rows, weights.to(full))
         projected = tuple(
-            stage.with_feats(functional.linear(stage.feats, columns).to(full))
+            stage.with_feats(functional.linear(stage.feats, columns.to(stage.feats)).to(full))
             for stage, columns in zip(detail, by_detail, strict=True)
         )
         return FieldVolume(
@@ -246,7 +249,7 @@ class TemporalField(nn.Module):
             for stage, lattice in zip(prepared.detail, self.detail_lattices, strict=True):
                 corners = occupied_corners(
                     lattice.index(points),
-                    stage.sites.row_of_cell,
+                    stage.sites.cells,
                     stage.shape,
                     padding=self.config.padding,
                 )

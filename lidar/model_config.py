@@ -11,7 +11,9 @@ SHARPNESS_RANGE = (1.0, 1e4)
 """Bounds of z, the sharpness of the rendered surface (TREND specification section 15)."""
 
 
-def _refuse_unused(config: Any, names: Sequence[str], chosen: str, needed: str) -> None:
+def _refuse_unused(
+    config: Any, names: Sequence[str], chosen: str, needed: str, *, prefix: str = ""
+) -> None:
     """Raise ValueError if a field that `chosen` leaves unused differs from its default."""
     for field in dataclasses.fields(config):
         if field.name not in names:
@@ -19,7 +21,9 @@ def _refuse_unused(config: Any, names: Sequence[str], chosen: str, needed: str) 
         made = field.default_factory
         default = field.default if made is dataclasses.MISSING else made()
         if getattr(config, field.name) != default:
-            raise ValueError(f"{field.name} has no effect with {chosen}: drop it, or set {needed}")
+            raise ValueError(
+                f"{prefix}{field.name} has no effect with {chosen}: drop it, or set {needed}"
+            )
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class FieldConfig:
     detail: list[Literal["x_conv1", "x_conv2", "x_conv3"]] = dataclasses.field(default_factory=list)
     """Finer encoder stages (strides 1, 2, 4) whose t0 features the field is also given, at the same
     place for every frame: the scene as it is now at the resolution of the input. Not in the paper.
-    Each stage keeps 4 bytes for every voxel of its grid."""
+    """
     implementation: Literal["fast", "naive"] = "fast"
     """fast = first layer before interpolation, one gather of eight corners; naive = literal."""
 
@@ -146,6 +150,13 @@ class DecoderConfig:
         if self.type != "occupancy":
             names = ("occupancy_queries", "occupancy_widths", "occupancy_delta_m")
             _refuse_unused(self, names, f"type {self.type}", "type occupancy")
+
+    def refuse_detail(self, field: FieldConfig) -> None:
+        """Raise ValueError if `field.detail` is set for a decoder that has no such field."""
+        if self.type == "occupancy":
+            _refuse_unused(
+                field, ("detail",), "decoder.type occupancy", "decoder.type sdf", prefix="field."
+            )
 
 
 @dataclass(frozen=True)
@@ -250,5 +261,4 @@ class TrendConfig:
     """Metric -> copy-last variant chosen for it on training windows, once trained."""
 
     def __post_init__(self) -> None:
-        if self.decoder.type == "occupancy":
-            _refuse_unused(self.field, ("detail",), "decoder.type occupancy", "decoder.type sdf")
+        self.decoder.refuse_detail(self.field)

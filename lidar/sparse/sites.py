@@ -1,12 +1,11 @@
 """Occupied voxels of a batch of grids, sorted, with the kernel maps that were built on them."""
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Int, Int32, Int64
+from jaxtyping import Int, Int64
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -72,14 +71,9 @@ class Sites:
         return len(self.coords)
 
     @cached_property
-    def row_of_cell(self) -> Int32[Tensor, " cells"]:
-        """Row of every cell in b, z, y, x order, -1 where it is empty; 4 bytes each."""
-        cells = self.batch_size * math.prod(self.shape)
-        rows = torch.full((cells,), -1, dtype=torch.int32, device=self.coords.device)
-        keys = pack_keys(self.coords, self.shape, self.batch_size)
-        return rows.index_copy_(
-            0, keys, torch.arange(len(self), dtype=torch.int32, device=rows.device)
-        )
+    def cells(self) -> Int64[Tensor, " voxels"]:
+        """Row-major number of each voxel among the cells of all grids, ascending."""
+        return pack_keys(self.coords, self.shape, self.batch_size)
 
     @classmethod
     def from_coords(

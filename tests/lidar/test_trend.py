@@ -9,6 +9,7 @@ from lidar.config import (
     EncoderConfig,
     FieldConfig,
     LossConfig,
+    PretrainConfig,
     RecConfig,
     RenderConfig,
     TrendConfig,
@@ -131,10 +132,26 @@ def test_detail_sharpens_every_frame_and_leaves_the_volumes_alone():
 
 
 def test_occupancy_decoder_refuses_detail():
-    with pytest.raises(ValueError, match="detail has no effect with decoder.type occupancy"):
+    refused = pytest.raises(ValueError, match=r"field.detail has no effect with decoder.type occ")
+    with refused:
         model(field=DETAIL, decoder=DECODERS["occupancy"])
+    with refused:
+        PretrainConfig(field=DETAIL, decoder=DECODERS["occupancy"])
     with pytest.raises(ValueError, match="detail names a stage twice"):
         FieldConfig(detail=["x_conv1", "x_conv1"])
+
+
+def test_a_scene_encoded_under_autocast_is_rendered_outside():
+    batch, network = make_batch(), model(field=DETAIL).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scene = network.encode(batch.points, batch.point_batch, 2)
+    assert scene.detail[0].feats.dtype == torch.bfloat16
+    rays = batch.t_s[:, 0], batch.ray_o[:, 0], batch.ray_d[:, 0]
+    rough, exact = (
+        network.render(features, *rays).range_m
+        for features in (scene, network.encode(batch.points, batch.point_batch, 2))
+    )
+    assert (rough - exact).abs().max() < 0.5
 
 
 def test_t7_one_recurrence_and_untouched_first_volume():

@@ -10,6 +10,7 @@ from lidar.rendering.interpolation import (
     gather_along_rays,
     gather_corners,
     interpolate,
+    occupied_corners,
     project_and_gather,
 )
 from lidar.rendering.lattice import Lattice
@@ -89,3 +90,15 @@ def test_gradchecks():
 def test_channels_last_cells_are_a_view():
     volume = draw(1, 4, 2, 3, 5).to(memory_format=torch.channels_last_3d)
     assert cell_rows(volume).data_ptr() == volume.data_ptr()
+
+
+def test_cells_beyond_int32_keep_their_numbers():
+    shape = (41, 1504, 1504)
+    index = torch.tensor([2.0, 3.0, 4.0]).expand(25, 1, 3)
+    rows, weights = corner_rows(index, shape)
+    assert int(rows[-1, 0]) == ((24 * 41 + 4) * 1504 + 3) * 1504 + 2 > 2**31
+    occupied = rows[[0, -1], 0].clone()
+    found = occupied_corners(index, occupied, shape)
+    assert found.rows.tolist() == [0, 1]
+    assert found.counts.tolist() == [1, *[0] * 23, 1] and found.weights.tolist() == [1, 1]
+    assert corner_rows(index[:2], shape)[0].dtype == torch.int32

@@ -67,11 +67,7 @@ def test_voxel_outside_raises(voxel: list[int]) -> None:
         SparseTensor(torch.tensor([voxel]), torch.ones(1, 1), (2, 2, 2), 1)
 
 
-def test_rows_of_cells() -> None:
-    coords = torch.tensor([[0, 0, 1, 2], [1, 0, 0, 0], [1, 1, 1, 2]])
+def test_cells_are_numbered_across_the_batch() -> None:
+    coords = torch.tensor([[1, 1, 1, 2], [0, 0, 1, 2], [1, 0, 0, 0]])
     sites, _ = Sites.from_coords(coords, (2, 2, 3), 2)
-    rows = sites.row_of_cell.view(2, 2, 2, 3)
-    assert [int(rows[tuple(cell)]) for cell in coords.tolist()] == [0, 1, 2]
-    assert (rows >= 0).sum() == 3
-    nothing, _ = Sites.from_coords(coords[:0], (2, 2, 3), 2)
-    assert nothing.row_of_cell.tolist() == [-1] * 24
+    assert sites.cells.tolist() == [5, 12, 23]
