@@ -53,7 +53,8 @@ class SequenceMixer(nn.Module):
                 it is and give y = 0, whatever x holds there.
             reset: True at t replaces the state by `init_state` before x[:, t] is consumed. NaN and
                 infinity before it reach no output, state or gradient of x after it; gradients of
-                parameters are sums over all steps and do hold them.
+                parameters are sums over all steps and do hold them, and NaN in the gradient of y
+                may reach all of its chunk.
 
         Returns:
             y [batch, time, output_dim] in the type of x, and the state after the last valid step.

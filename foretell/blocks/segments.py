@@ -106,7 +106,10 @@ def run_segments(
     lengths: Int[Tensor, " batch"] | None,
     reset: Bool[Tensor, "batch time"],
 ) -> tuple[Tensor, Any]:
-    """Run the pieces between resets as rows of one batch.
+    """Run the pieces between resets as rows of their own, those of similar length together.
+
+    A batch for each power of two of the length: less than half of it is padding, however long one
+    piece and however many short ones there are.
 
     Args:
         run: (x, state, lengths) -> (y, state) without resets; x is 0 beyond the lengths.
@@ -124,25 +127,39 @@ def run_segments(
     """
     if reset.shape != x.shape[:2]:
         raise ValueError(f"reset must be {list(x.shape[:2])}, got {list(reset.shape)}")
-    pieces = find_segments(reset, lengths)
-    time = x.shape[1]
+    found = find_segments(reset, lengths)
+    bits = torch.frexp((found.length - 1).clamp(min=0).double()).exponent
+    groups = [Segments(*(field[bits == n] for field in found)) for n in bits.unique()] or [found]
+    outputs, places, ends = [], [], []
+    for pieces in groups:
+        at, inside = _steps_of(pieces, x.shape[1])
+        rows = mask_steps(x[at], inside)  # not what comes after the piece
+        of_row: Any = _pytree.tree_map(lambda tensor, row=pieces.row: tensor[row], state)
+        of_fresh: Any = _pytree.tree_map(lambda tensor, row=pieces.row: tensor[row], fresh_state)
+        y, end = run(rows, where_rows(pieces.fresh, of_fresh, of_row), pieces.length)
+        outputs.append(y[inside])
+        places.append(torch.stack([step[inside] for step in at]))
+        ends.append(_pytree.tree_map(lambda tensor, last=pieces.last: tensor[last], end))
+    y = torch.cat(outputs)
+    joined = y.new_zeros(*x.shape[:2], *y.shape[1:])
+    joined = joined.index_put(tuple(torch.cat(places, 1)), y)
+    order = torch.cat([pieces.row[pieces.last] for pieces in groups]).argsort()
+    final: Any = _pytree.tree_map(lambda *parts: torch.cat(parts)[order], *ends)
+    return joined, final
+
+
+def _steps_of(
+    pieces: Segments, time: int
+) -> tuple[
+    tuple[Int[Tensor, "segments steps"], Int[Tensor, "segments steps"]],
+    Bool[Tensor, "segments steps"],
+]:
+    """Rows and steps of the pieces, padded to the longest, and which of them are no padding."""
     longest = int(pieces.length.max()) if len(pieces.row) else 0
     longest = max(longest, min(time, 1))  # Rows without valid steps are padding, not nothing.
-    offsets = torch.arange(longest, device=x.device)
-    inside = offsets < pieces.length[:, None]
+    offsets = torch.arange(longest, device=pieces.row.device)
     steps = (pieces.start[:, None] + offsets).clamp(max=max(0, time - 1))
-    of_row: Any = _pytree.tree_map(lambda tensor: tensor[pieces.row], state)
-    of_fresh: Any = _pytree.tree_map(lambda tensor: tensor[pieces.row], fresh_state)
-    begin = where_rows(pieces.fresh, of_fresh, of_row)
-    rows = mask_steps(x[pieces.row[:, None], steps], inside)  # not what comes after the piece
-    y, end = run(rows, begin, pieces.length)
-    joined = y.new_zeros(*x.shape[:2], *y.shape[2:])
-    joined = joined.index_put(
-        (pieces.row[:, None].expand_as(steps)[inside], steps[inside]), y[inside]
-    )
-    last = pieces.last.nonzero()[:, 0]
-    final: Any = _pytree.tree_map(lambda tensor: tensor[last], end)
-    return joined, final
+    return (pieces.row[:, None].expand_as(steps), steps), offsets < pieces.length[:, None]
 
 
 def forward_rows(
@@ -182,8 +199,8 @@ def forward_rows(
 
 
 def all_finite(y: Tensor) -> bool:
-    """No NaN and no infinity."""
-    return bool(y.isfinite().all())
+    """No NaN and no infinity; taken for granted in a graph that is being compiled or exported."""
+    return torch.compiler.is_compiling() or bool(y.isfinite().all())
 
 
 def run_apart(
@@ -197,8 +214,9 @@ def run_apart(
     """`forward` of a block with gates, but the pieces between resets as rows of their own.
 
     The fast scans multiply what a reset separates by 0, and 0 times NaN is NaN, in the backward
-    pass too: a block whose outputs are not `all_finite` answers by this instead. What overflows
-    only after the block is not seen: NaN in the gradient of y still reaches all of its chunk.
+    pass too: a block whose outputs are not `all_finite` (one synchronisation of a GPU) answers by
+    this instead. What overflows only after the block is not seen: NaN in the gradient of y still
+    reaches all of its chunk.
     """
 
     def run(rows: Tensor, begin: Any, sizes: Tensor) -> tuple[Tensor, Any]:

@@ -45,6 +45,10 @@ torch.testing.assert_close(compiled(x), block(x))
 if sys.argv[1] == "prefix_attention":
     torch.testing.assert_close(compiled(x, prefix_len=5), block(x, prefix_len=5))
 torch.testing.assert_close(torch.export.export(block, (x,)).module()(x), block(x))
+if sys.argv[1] in ("aaren", "aaren_block", "prefix_attention"):
+    reset = torch.zeros(3, 40, dtype=torch.bool)
+    reset[0, 3] = reset[2, 20] = True
+    torch.testing.assert_close(compiled(x, reset=reset), block(x, reset=reset))
 
 _, state = block(x)
 rows = {0: torch.export.Dim("batch", min=2)}

@@ -39,6 +39,9 @@ for name in sys.argv[1:]:
     torch.testing.assert_close(compiled(x, state)[0], expected)
     exported = torch.export.export(block, (x, state)).module()
     torch.testing.assert_close(exported(x, state)[0], expected)
+    if name == "plain":
+        reset = torch.tensor([[False] * 4 + [True] * 5, [True] * 2 + [False] * 7])
+        torch.testing.assert_close(compiled(x, state, reset=reset), block(x, state, reset=reset))
 
     free = {0: torch.export.Dim.AUTO}
     shapes = (free, _pytree.tree_map(lambda tensor: free, state))

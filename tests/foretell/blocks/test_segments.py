@@ -66,3 +66,23 @@ def test_pieces_run_as_a_counter_that_restarts(data):
             value = (0.0 if reset[row, t] else value) + 1
             assert y[row, t] == value
         assert end[row] == value
+
+
+def test_one_long_piece_does_not_pad_many_short_ones():
+    reset = torch.zeros(2, 1024, dtype=torch.bool)
+    reset[0, 512:] = True
+    reset[1, 300:900:3] = True
+    seen = []
+
+    def run(x, state, sizes):
+        seen.append((x.shape[:2], int(sizes.sum())))
+        return x, state
+
+    x = torch.randn(2, 1024, 1)
+    y, _ = run_segments(
+        run, x, torch.zeros(2, 1), torch.zeros(2, 1), lengths=torch.tensor([1024, 1000]),
+        reset=reset,
+    )  # fmt: skip
+    assert torch.equal(y[0], x[0]) and torch.equal(y[1, :1000], x[1, :1000])
+    assert sum(valid for _, valid in seen) == 2024
+    assert sum(rows * steps for (rows, steps), _ in seen) < 2 * 2024
