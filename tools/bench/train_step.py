@@ -28,12 +28,13 @@ VOXEL_M = {"small": 0.4, "medium": 0.2, "large": 0.1}
 
 @dataclass(frozen=True)
 class Setting:
-    """What grows; every other row changes one of these."""
+    """What grows. `stages` counts the finer ones of `field.detail`."""
 
     rays: int = 1024
     samples: int = 48
     voxels: str = "medium"
     chunk: int = 0
+    stages: int = 0
 
 
 SETTINGS = (
@@ -45,6 +46,8 @@ SETTINGS = (
     Setting(samples=96),
     Setting(voxels="small"),
     Setting(voxels="large"),
+    Setting(stages=3),
+    Setting(rays=4096, stages=3),
 )
 
 
@@ -66,7 +69,7 @@ def main() -> None:
         print(f"batch 1, {args.turns} steps after the first")
         shares = "".join(f"{part:>15}" for part in PARTS)
         print(
-            f"{'rays':>6}{'samples':>8}{'chunk':>6}{'voxel m':>8}{'voxels':>8}"
+            f"{'rays':>6}{'samples':>8}{'chunk':>6}{'stages':>7}{'voxel m':>8}{'voxels':>8}"
             f"{'cpu s':>23}{'wall s':>8}{'peak MiB':>9}{shares}"
         )
         for setting in SETTINGS:
@@ -86,7 +89,8 @@ def _print_row(setting: Setting, data: Path, turns: int) -> None:
     medians = {part: statistics.median(step[part] for step in run["parts"]) for part in PARTS}
     shares = "".join(f"{100 * t / sum(medians.values()):>14.0f}%" for t in medians.values())
     print(
-        f"{setting.rays:>6}{setting.samples:>8}{setting.chunk:>6}{VOXEL_M[setting.voxels]:>8}"
+        f"{setting.rays:>6}{setting.samples:>8}{setting.chunk:>6}{setting.stages:>7}"
+        f"{VOXEL_M[setting.voxels]:>8}"
         f"{run['voxels']:>8}{timing.show(totals, digits=2):>23}"
         f"{statistics.median(run['wall']):>8.2f}{run['growth_mib']:>9.0f}{shares}",
         flush=True,
@@ -185,6 +189,7 @@ def _config(setting: Setting, data: Path) -> Any:
         CurriculumConfig,
         DataConfig,
         EncoderConfig,
+        FieldConfig,
         PretrainConfig,
         RaysConfig,
         RenderConfig,
@@ -202,6 +207,7 @@ def _config(setting: Setting, data: Path) -> Any:
             voxel_size=[size, size, 0.2],
         ),
         encoder=EncoderConfig(channels=[16, 32, 64, 64], out_channels=64),
+        field=FieldConfig(detail=["x_conv1", "x_conv2", "x_conv3"][: setting.stages]),
         rays=RaysConfig(n=setting.rays),
         render=RenderConfig(
             n_uniform=setting.samples - importance, n_importance=importance, chunk=setting.chunk
