@@ -6,6 +6,7 @@ silent the docstring says so.
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -131,9 +132,26 @@ class EvalConfig:
     """Windows scored, evenly spaced; 0 = all."""
 
     def __post_init__(self) -> None:
-        for name, least in (("max_rays", 0), ("max_windows", 0), ("chunk", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        least = {
+            "max_rays": 0, "max_windows": 0, "chunk": 1, "recalibrate_windows": 1,
+            "select_windows": 1,
+        }  # fmt: skip
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} must be at least {lowest}, got {getattr(self, name)}")
+        if not 0 <= self.min_range_m < (self.max_range_m or math.inf):
+            raise ValueError(
+                "min_range_m must not be negative and below max_range_m (0 = no limit), got "
+                f"{self.min_range_m:g} and {self.max_range_m:g}"
+            )
+        for bins in self.raycast_bins_deg:
+            pair = bins if isinstance(bins, list) else [bins, bins]
+            if len(pair) != 2 or min(pair) <= 0:
+                raise ValueError(
+                    "raycast_bins_deg needs positive numbers or pairs [azimuth, elevation], got "
+                    f"{self.raycast_bins_deg}"
+                )
+        _check_horizons("horizons_s", self.horizons_s)
 
 
 @dataclass(frozen=True)
@@ -165,12 +183,21 @@ class PretrainConfig:
         self.decoder.refuse_detail(self.field)
         if not 0 <= self.mask.ratio < 1:
             raise ValueError(f"mask.ratio must lie in [0, 1), got {self.mask.ratio}")
+        if self.mask.type == "none" and self.mask.ratio not in (0, MaskConfig.ratio):
+            raise ValueError(
+                f"mask.ratio {self.mask.ratio:g} has no effect with mask.type none: set it to 0 "
+                "or choose a type"
+            )
         if self.rays.only_masked and self.mask.type == "none":
             raise ValueError("rays.only_masked leaves no ray with mask.type none: change one")
         if self.rays.n < 1 or self.render.n_uniform < 2 or self.render.n_importance < 0:
             raise ValueError(
                 "rays.n must be at least 1, render.n_uniform 2 and render.n_importance 0, got "
                 f"{self.rays.n}, {self.render.n_uniform} and {self.render.n_importance}"
+            )
+        if self.curriculum.max_horizon < 1:
+            raise ValueError(
+                f"curriculum.max_horizon must be at least 1, got {self.curriculum.max_horizon}"
             )
         if not 0 <= self.curriculum.p <= 1:
             raise ValueError(f"curriculum.p must lie in [0, 1], got {self.curriculum.p}")
@@ -201,9 +228,7 @@ class PretrainConfig:
             )
         if not any(self.loss.weights):
             raise ValueError("loss.weights are all 0, which leaves nothing to train: raise one")
-        horizons = self.data.horizons_s
-        if any(later <= earlier for earlier, later in zip([0, *horizons], horizons, strict=False)):
-            raise ValueError(f"data.horizons_s must be positive and ascending, got {horizons}")
+        _check_horizons("data.horizons_s", self.data.horizons_s)
         for stage in self.curriculum.stages:
             if len(stage) != 2 or min(stage) < 1:
                 raise ValueError(
@@ -237,6 +262,13 @@ class ForecastConfig:
     def __post_init__(self) -> None:
         if self.figures < 0:
             raise ValueError(f"figures must be at least 0, got {self.figures}")
+
+
+def _check_horizons(name: str, horizons_s: list[float]) -> None:
+    """Raise ValueError unless the seconds are positive and ascending."""
+    before = [0.0, *horizons_s]
+    if any(later <= earlier for earlier, later in zip(before, horizons_s, strict=False)):
+        raise ValueError(f"{name} must be positive and ascending, got {horizons_s}")
 
 
 def forecast_horizons_s(config: PretrainConfig) -> list[float]:

@@ -127,6 +127,12 @@ class RaysConfig:
                 "ground_weight has no effect with ground_filter true: drop it, or set "
                 "ground_filter false"
             )
+        if self.ego_box and not (
+            len(self.ego_box) == 4
+            and self.ego_box[0] < self.ego_box[1]
+            and self.ego_box[2] < self.ego_box[3]
+        ):
+            raise ValueError(f"ego_box needs x_min x_max y_min y_max, got {self.ego_box}")
 
 
 @dataclass(frozen=True)
@@ -141,3 +147,10 @@ class AugConfig:
     """Uniform yaw in [-rotation_rad, rotation_rad]."""
     scale: float = 0.0
     """Uniform scale in [1 - scale, 1 + scale]."""
+
+    def __post_init__(self) -> None:
+        if self.rotation_rad < 0 or not 0 <= self.scale < 1:
+            raise ValueError(
+                "rotation_rad must not be negative and scale must lie in [0, 1), got "
+                f"{self.rotation_rad:g} and {self.scale:g}"
+            )

@@ -188,7 +188,8 @@ class TemporalField(nn.Module):
         geometry, sdf = (softplus_mlp if self.fast else softplus_mlp_naive)(
             first(prepared, ray_o, ray_d, ranges_m), later, beta=BETA, tap=len(self.f_geo) - 1
         )
-        return at_least_float32(sdf).view(ranges_m.shape), geometry.view(*ranges_m.shape, -1)
+        geometry = geometry.view(*ranges_m.shape, self.config.f_geo[-1])
+        return at_least_float32(sdf).view(ranges_m.shape), geometry
 
     def features_at(
         self, prepared: FieldVolume, points_m: Float[Tensor, "batch points 3"]
@@ -241,7 +242,7 @@ class TemporalField(nn.Module):
             lines = torch.stack([at_origin, per_metre], dim=-2)
             out = gather_along_rays(
                 table,
-                lines.view(batch * rays, 2, -1),
+                lines.flatten(0, 1),
                 rows,
                 weights.to(table.dtype),
                 ranges_m.reshape(batch * rays, samples),

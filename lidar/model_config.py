@@ -11,6 +11,13 @@ SHARPNESS_RANGE = (1.0, 1e4)
 """Bounds of z, the sharpness of the rendered surface (TREND specification section 15)."""
 
 
+def _check_widths(name: str, widths: Sequence[int], fewest: int) -> None:
+    if len(widths) < fewest:
+        raise ValueError(f"{name} needs at least one width")
+    if any(width < 1 for width in widths):
+        raise ValueError(f"widths of {name} must be positive, got {list(widths)}")
+
+
 def _refuse_unused(
     config: Any, names: Sequence[str], chosen: str, needed: str, *, prefix: str = ""
 ) -> None:
@@ -87,6 +94,7 @@ class RecConfig:
     """Cut the gradient between steps."""
 
     def __post_init__(self) -> None:
+        _check_widths("f_act", self.f_act, 1)
         if self.cell != "conv":
             _refuse_unused(self, ("f3d", "norm", "residual"), f"cell {self.cell}", "cell conv")
 
@@ -123,12 +131,8 @@ class FieldConfig:
     """fast = first layer before interpolation, one gather of eight corners; naive = literal."""
 
     def __post_init__(self) -> None:
-        for name in ("f_geo", "f_dir"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} needs at least one width")
-        for name in ("f_geo", "f_sdf", "f_dir", "f_int"):
-            if any(width < 1 for width in getattr(self, name)):
-                raise ValueError(f"widths of {name} must be positive, got {getattr(self, name)}")
+        for name, fewest in (("f_geo", 1), ("f_sdf", 0), ("f_dir", 1), ("f_int", 0)):
+            _check_widths(name, getattr(self, name), fewest)
         if len(set(self.detail)) < len(self.detail):
             raise ValueError(f"detail names a stage twice: {self.detail}")
 
@@ -194,6 +198,10 @@ class RenderConfig:
         if not low <= self.inv_s_init <= high:
             raise ValueError(
                 f"inv_s_init must lie in [{low:g}, {high:g}], where z stays: got {self.inv_s_init}"
+            )
+        if self.near < 0 or self.chunk < 0:
+            raise ValueError(
+                f"near and chunk must not be negative, got {self.near:g} and {self.chunk}"
             )
         if self.far is not None and self.far <= self.near:
             raise ValueError(f"far must exceed near {self.near:g}, got {self.far:g}")

@@ -148,7 +148,7 @@ class OccupancyAlongRay(nn.Module):
             rows, weights = corner_rows(index, shape, padding=self.config.field.padding)
             features = gather_corners(cell_rows(volume), rows, weights.to(volume.dtype))
             code = code[:, None, None].expand(*points_m.shape[:3], -1)
-            features = features.view(*points_m.shape[:3], -1)
+            features = features.view(*points_m.shape[:3], volume.shape[1])
             joined = torch.cat([points_m / self.scale_m, code, features], dim=-1)
         logit, intensity = at_least_float32(self.head(self.trunk(joined))).unbind(-1)
         return logit, intensity.sigmoid()

@@ -9,6 +9,7 @@ from torch import nn
 
 from lidar.config import (
     AblationConfig,
+    DecoderConfig,
     EncoderConfig,
     EvalConfig,
     FieldConfig,
@@ -54,6 +55,26 @@ def test_ranges_do_not_depend_on_the_chunk(model: Trend, window: EvaluationWindo
     assert np.isfinite(whole.range_m).all()
     np.testing.assert_allclose(whole.range_m, chunked.range_m, rtol=1e-5)
     np.testing.assert_array_equal(whole.inside_volume, chunked.inside_volume)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {},
+        {"field": replace(TINY.field, implementation="naive")},
+        {"field": replace(TINY.field, detail=["x_conv1", "x_conv2"])},
+        {"field": replace(TINY.field, detail=["x_conv1"], implementation="naive")},
+        {"decoder": DecoderConfig(type="occupancy")},
+    ],
+    ids=["fast", "naive", "detail", "naive_detail", "occupancy"],
+)
+def test_a_frame_without_rays_has_no_ranges(parts: Any, window: EvaluationWindow) -> None:
+    nothing = np.zeros((0, 3), np.float32)
+    empty = replace(window, direction=(*window.direction[:2], nothing))
+    torch.manual_seed(0)
+    model = ModelForecaster(Trend(replace(TINY, **parts)), EvalConfig()).predictors()["model"]
+    assert model.predict(empty, 2).range_m.shape == (0,)
+    assert model.predict(empty, 1).range_m.shape == window.range_m[1].shape
 
 
 def test_the_encoder_runs_once_a_window(model: Trend, window: EvaluationWindow) -> None:
