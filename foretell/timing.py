@@ -31,10 +31,11 @@ class LoaderClock(Profiler):
 
 
 class StepTimes(Callback):
-    """Logs `train/step_s`, seconds from one optimiser step to the next, and `train/data_s`, the
-    seconds of it spent waiting for the loader.
+    """Logs `train/step_s`, seconds from one optimiser step to the next, `train/data_s`, the seconds
+    of it spent waiting for the loader, and `train/elapsed_s`, the seconds of all steps so far.
 
-    A loader with workers is waited for only where it is slower than the rest of the step. A
+    The last adds up over the pieces of a resumed run; steps that a kill undid do not count. A
+    loader with workers is waited for only where it is slower than the rest of the step. A
     checkpoint counts as part of the step after it, unless an epoch lies between them.
 
     Args:
@@ -43,8 +44,14 @@ class StepTimes(Callback):
 
     def __init__(self, clock: LoaderClock) -> None:
         self.clock = clock
-        self._step_s = 0.0
+        self._elapsed_s = 0.0
         self._since = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"elapsed_s": self._elapsed_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._elapsed_s = state_dict["elapsed_s"]
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
         self._restart()
@@ -52,12 +59,17 @@ class StepTimes(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        whole = not trainer.fit_loop._should_accumulate()
+        step_s = time.monotonic() - self._since
+        if whole:
+            self._elapsed_s += step_s
         times = {
-            "train/step_s": time.monotonic() - self._since,
+            "train/step_s": step_s,
             "train/data_s": self.clock.waited_s,
+            "train/elapsed_s": self._elapsed_s,
         }
         pl_module.log_dict(times, on_step=True, on_epoch=False)
-        if not trainer.fit_loop._should_accumulate():
+        if whole:
             self._restart()
 
     def _restart(self) -> None:

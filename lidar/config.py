@@ -125,7 +125,7 @@ class EvalConfig:
     interventions: bool = True
     """Also score zero_action, shuffled_action and no_time on the saved model."""
     chamfer: bool = True
-    """Compute CD and NFCD (nearest neighbours of whole clouds)."""
+    """Compute CD, NFCD and the L1 of 4D-Occ (nearest neighbours of whole clouds)."""
     chunk: int = 8192
     """Rays rendered at once."""
     max_windows: int = 0

@@ -53,7 +53,8 @@ def run(config: ForecastStudyConfig, options: RunOptions) -> None:
     columns = (*metrics, "windows", "train_seconds", "score_seconds", "commit")
     study = Study(path, columns, jobs=config.jobs, threads=1)
     finished = study.run(rows, smoke=config.smoke)
-    text = summary(finished, metrics, reference=config.reference)
+    head = provenance(config, finished, num_rows=len(rows))
+    text = head + summary(finished, metrics, reference=config.reference)
     atomic_write(path.with_suffix(".md"), text)
     _log.info("%s", text)
 
@@ -116,8 +117,15 @@ def pretrain_and_score(
     out: str,
     metrics: list[str],
 ) -> dict[str, Cell]:
-    """One row: pretrain (or go on), score, and pick the columns."""
+    """One row: pretrain (or go on), score, and pick the columns.
+
+    `train_seconds` is the wall time of this call's pretraining, start-up included, and of the steps
+    that an interrupted call had taken.
+    """
+    from foretell.history import read_history
+
     trained, scored = Path(out) / "pretrain", Path(out) / "forecast"
+    earlier = [row.get("train/elapsed_s", 0.0) for row in read_history(trained / "metrics.csv")]
     common = ["--quiet", "true"]
     started = time.monotonic()
     if not (trained / "model" / "config.json").is_file():
@@ -136,10 +144,43 @@ def pretrain_and_score(
     return {
         **{name: found.get(name) for name in metrics},
         "windows": num_windows(found),
-        "train_seconds": round(middle - started, 1),
+        "train_seconds": round(middle - started + max(earlier, default=0.0), 1),
         "score_seconds": round(time.monotonic() - middle, 1),
         "commit": commit(),
     }
+
+
+def provenance(config: ForecastStudyConfig, rows: list[dict[str, str]], *, num_rows: int) -> str:
+    """What must stand beside the numbers: where they come from and what was scored."""
+    from foretell.presets import read_config
+    from lidar.evaluation.forecast_metrics import FORMULA_VERSION
+
+    name = Path(config.csv).stem
+    base = flat(to_dict(PretrainConfig())) | flat(read_config(config.base, "lidar")[0])
+    values = {**base, **config.common, **config.forecast}
+    folds = config.folds or {"": {}}
+    scored = "; ".join(
+        f"{fold} {', '.join({**values, **own}['data.eval_splits'])}".strip()
+        for fold, own in folds.items()
+    )
+    sweeps = values["data.num_sweeps"]
+    limits = f"{values['eval.min_range_m']:g} m to "
+    limits += f"{values['eval.max_range_m']:g} m" if values["eval.max_range_m"] else "any range"
+    lines = [
+        f"# {name}",
+        "",
+        f"Rows: `{name}.csv`, one a variant, fold and seed; {len(rows)} of {num_rows} so far, each "
+        f"scored once. Configuration: `{name}.yaml` (its head has the commands), which starts from "
+        f"`{config.base}`. Commits: "
+        f"{', '.join(sorted({row['commit'] for row in rows}))}. Seeds: "
+        f"{', '.join(sorted({row['seed'] for row in rows}, key=int))}; mean ± sample standard "
+        "deviation over the n seeds of a line.",
+        "",
+        f"Scored: {scored}; config ranges, returns from {limits}, formulas v{FORMULA_VERSION}, "
+        f"future pose given, input sweeps {sweeps or 'of the data set'} where the variant does not "
+        "say otherwise. Lower is better.",
+    ]
+    return "\n".join([*lines, "", ""])
 
 
 def num_windows(found: Mapping[str, Any]) -> Cell:

@@ -17,9 +17,6 @@ from lidar.evaluation.ray_groups import (
     ray_groups,
 )
 
-CLOUD_GROUPS = ("all", "nonground", "moving", "foreground")
-"""Groups whose rays make up a cloud that CD and NFCD are computed on."""
-
 
 @dataclass(frozen=True)
 class ForecastRanges:
@@ -78,8 +75,7 @@ class FrameTruth:
             kept = protocol.keeps(self.measured_flu)
             for rays, mask in self.groups.items():
                 values = self._ray_values(protocol, rays, forecast, predicted, mask & kept)
-                if rays in CLOUD_GROUPS:
-                    values |= cloud_values(protocol, pair, mask & kept)
+                values |= cloud_values(protocol, pair, mask & kept)
                 if values:
                     yield protocol, rays, values
 

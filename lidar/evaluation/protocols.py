@@ -82,7 +82,7 @@ def config_protocol(
         title="config ranges",
         horizons_s=tuple(horizons_s),
         slices="both",
-        metrics=("rays", "cd", "nfcd") if chamfer else ("rays",),
+        metrics=("rays", "rays_4docc", "cd", "nfcd") if chamfer else ("rays",),
         nfcd_box=_box(point_range),
     )
 

@@ -1,3 +1,4 @@
+import itertools
 import signal
 import subprocess
 import sys
@@ -195,6 +196,15 @@ def test_the_history_tells_how_long_the_loader_was_waited_for(tmp_path, monkeypa
     train(tmp_path / "second", max_epochs=1, accumulate_grad_batches=2)
     rows = read_history(tmp_path / "second" / "metrics.csv")
     assert all(row["train/data_s"] >= 0.08 for row in rows[: BATCHES // 2])
+
+
+def test_elapsed_seconds_add_up_over_the_pieces_of_a_run(tmp_path):
+    with pytest.raises(RuntimeError, match="killed"):
+        train(tmp_path, stop_at=7)
+    train(tmp_path, resume="auto")
+    rows = read_history(tmp_path / "metrics.csv")
+    sums = itertools.accumulate(row["train/step_s"] for row in rows)
+    assert [row["train/elapsed_s"] for row in rows] == pytest.approx(list(sums), rel=1e-4)
 
 
 def test_wrong_trainer_arguments_are_one_line(tmp_path):

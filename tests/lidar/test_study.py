@@ -10,7 +10,7 @@ from foretell.config import RunOptions
 from foretell.errors import UserError
 from lidar.config import ForecastStudyConfig
 from lidar.evaluation.moving_gain import CONDITIONS
-from lidar.study import fingerprint, flags, num_windows, spelt_out, study_rows
+from lidar.study import fingerprint, flags, num_windows, provenance, spelt_out, study_rows
 from lidar.study_summary import judged_horizons, spread, summary
 
 CONFIG = ForecastStudyConfig(
@@ -118,6 +118,16 @@ def test_folds_are_compared_by_the_sign_of_the_gap():
     assert "| half_run, 0.5s | -0.250 |  |  |" in text
     assert text.endswith("Windows scored in one: 6.\n\nWindows scored in two: 6.\n")
     assert "best copy-last" not in summary(rows[:2], names)
+
+
+def test_the_head_of_a_summary_says_what_was_scored():
+    rows = [{"seed": seed, "commit": "abc"} for seed in ("0", "10", "9")]
+    text = provenance(CONFIG, rows, num_rows=6)
+    assert text.startswith("# study\n\nRows: `study.csv`")
+    assert "3 of 6 so far, each scored once" in text
+    assert "starts from `trend_demo`. Commits: abc. Seeds: 0, 9, 10;" in text
+    assert "Scored: a val; b val; config ranges, returns from 1 m to 30 m, formulas v1, " in text
+    assert "future pose given, input sweeps 3 where" in text
 
 
 def test_windows_are_the_frames_of_one_horizon():
