@@ -118,7 +118,6 @@ def _checked_words(command: str, config_kind: type, arguments: Sequence[str]) ->
     A wrong flag or value is refused here, where the nearest right one can be named.
     """
     annotations = dict(leaves(config_kind)) | dict(leaves(RunOptions)) | {"config": str}
-    groups = {path.rpartition(".")[0] for path in annotations} - {""}
     checked: list[str] = []
     rest = list(arguments)
     while rest:
@@ -126,20 +125,18 @@ def _checked_words(command: str, config_kind: type, arguments: Sequence[str]) ->
         if not word.startswith("--"):
             raise UserError(f"{command}: {word!r} is not a flag; flags begin with --")
         flag, equals, value = word[2:].partition("=")
-        if flag not in annotations and flag not in groups:
+        if flag not in annotations:
             hint = nearest(f"--{flag}", [f"--{path}" for path in annotations])
             raise UserError(
                 f"{command}: unknown flag --{flag}{hint or f'; {command} --help lists all'}"
             )
         if not equals and rest and not rest[0].startswith("--"):
             value = rest.pop(0)
-        elif not equals and annotations.get(flag) is bool:
+        elif not equals and annotations[flag] is bool:
             value = "true"
         elif not equals:
             raise UserError(f"{command}: --{flag} needs a value")
-        if flag in annotations:
-            value = _canonical(command, flag, value, annotations[flag])
-        checked.append(f"--{flag}={value}")
+        checked.append(f"--{flag}={_canonical(command, flag, value, annotations[flag])}")
     return checked
 
 
@@ -155,8 +152,9 @@ def _help(head: str, name: str, verb: Verb, config_kind: type) -> str:
     keys = [field.name for field in dataclasses.fields(config_kind)]
     presets = ", ".join(fitting_presets(head, keys)) or "none"
     text: str = _parser(head, name, config_kind).format_help()
-    # jsonargparse's --key+ appends to a list; here a list is given whole.
+    # jsonargparse's --key+ appends to a list; here a list is given whole, and files by --config.
     text = re.sub(r", --\S+\+ \S+", "", text)
+    text = re.sub(r"(?m)^  --\S+ CONFIG\s+Path to a configuration file\.\n", "", text)
     return f"{verb.help}\npresets: {presets}\n\n{text}"
 
 

@@ -85,7 +85,7 @@ def test_help_shows_docstrings_defaults_and_presets(capsys):
     assert "--trainer.max_epochs" in text and "Lightning" in text
     assert "--seeds" in text and "presets: " in text
     assert "--data.splits [ITEM" in text and "--data.splits+" not in text  # which is refused
-    assert "--trainer.devices+" not in text
+    assert "--trainer.devices+" not in text and "--data CONFIG" not in text
 
 
 def test_every_preset_fits_a_verb():

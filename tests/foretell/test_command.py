@@ -110,6 +110,7 @@ def test_defaults_lie_under_files_and_flags(shipped):
         (["--config", "bad"], ["bad: unknown key 'rays.hight_m'", "did you mean 'height_m'"]),
         (["stray"], ["'stray' is not a flag"]),
         (["--seeds", "0"], ["--seeds must be at least 1"]),
+        (["--rays", "my.yaml"], ["unknown flag --rays;", "did you mean '--rays."]),
         (["--zzzzzz", "1"], ["unknown flag --zzzzzz", "--help lists all"]),
     ],
 )
