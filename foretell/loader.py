@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from foretell.errors import UserError
+
 
 class EpochSampler(Sampler[tuple[int, int]]):
     """Keys `(epoch, index)` of one process, reshuffled each epoch from (seed, epoch).
@@ -98,9 +100,14 @@ class ResumableLoader(DataLoader[Any]):
             sampler.epoch = self._resume_epoch
         self._resume_epoch = None
         sampler.first_batch = self._yielded
-        for batch in super().__iter__():
-            self._yielded += 1
-            yield batch
+        try:
+            for batch in super().__iter__():
+                self._yielded += 1
+                yield batch
+        except UserError as error:
+            # From a worker it comes with the worker's traceback before the message.
+            message = str(error).rpartition(f"{UserError.__module__}.{UserError.__name__}: ")[2]
+            raise UserError(message) from None
 
     def state_dict(self) -> dict[str, int]:
         """Epoch and number of batches handed out in it."""

@@ -159,7 +159,7 @@ def run_command(work: CommandWork, threads: int) -> dict[str, float | int | None
         The metrics.json it wrote.
 
     Raises:
-        RuntimeError: It failed; names the log.
+        RuntimeError: It failed; names the log and quotes its last line.
     """
     environment = {**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))}
     out = Path(work.out)
@@ -182,7 +182,11 @@ def run_command(work: CommandWork, threads: int) -> dict[str, float | int | None
                     running.wait()
                     os._exit(1)
     if code != 0:
-        raise RuntimeError(f"exit code {code}, see {out / 'log.txt'}")
+        lines = (out / "log.txt").read_text(errors="replace").split("\n")
+        last = next((line for line in reversed(lines) if line.strip()), "it is empty")
+        raise RuntimeError(
+            f"exit code {code}, see {out / 'log.txt'}: {last.removeprefix('foretell: ')}"
+        )
     numbers: dict[str, float | int | None] = json.loads((out / "metrics.json").read_text())
     return numbers
 

@@ -113,7 +113,8 @@ def prepare(config: ForecastConfig) -> Scoring:
             _log.warning("%s was never trained (ablation.level scratch): noise", config.model)
     if not horizons_s:
         raise UserError("no horizon to score: give --eval.horizons_s, such as '[0.5, 1.0]'")
-    windows = windows_of(dataset.select(config.data.eval_splits), config.data, horizons_s)
+    logs = dataset.select(config.data.eval_splits)
+    windows = windows_of(logs, config.data, horizons_s, left_out=dataset.left_out)
     windows = evenly_spaced(windows, config.eval.max_windows)
     baselines = CopyLast(config.eval, num_sweeps=config.data.num_sweeps, rays=config.rays)
     predictors = baselines.predictors()

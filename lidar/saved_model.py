@@ -47,8 +47,10 @@ def load_trained(directory: Path, *, unmasked_norms: bool) -> "Trend":
         unmasked_norms: Use the statistics of unmasked sweeps (`eval.recalibrate_bn`).
 
     Raises:
-        UserError: No model there, or no such statistics though they are asked for.
+        UserError: No model there, or no such statistics though they are asked for, or damaged
+            ones.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from lidar.trend import Trend
@@ -61,7 +63,13 @@ def load_trained(directory: Path, *, unmasked_norms: bool) -> "Trend":
                 f"{directory} has no {NORMS}: it was trained with eval.recalibrate_bn off; "
                 "give --eval.recalibrate_bn off"
             )
-        model.load_state_dict({**model.state_dict(), **load_file(path)})
+        try:
+            norms = load_file(path)
+        except SafetensorError as error:
+            raise UserError(
+                f"{path} is damaged: {error}; copy it again or give --eval.recalibrate_bn off"
+            ) from None
+        model.load_state_dict({**model.state_dict(), **norms})
     return model
 
 

@@ -10,7 +10,7 @@ from lidar.data.batch import WindowBatch, collate_windows
 from lidar.data.evaluation_window import EvaluationWindow, evaluation_window
 from lidar.data.features import feature_columns
 from lidar.data.index import open_dataset
-from lidar.data.window_dataset import WindowDataset, voxel_grid
+from lidar.data.window_dataset import WindowDataset, check_supervision, voxel_grid
 from lidar.data.windows import windows_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class PretrainDataModule(lightning.LightningDataModule):
         """Find the windows; a second call changes nothing.
 
         Raises:
-            UserError: Missing data, an unknown split, no window, or a wrong voxel size.
+            UserError: Missing data, an unknown split, no window, a wrong voxel size, or a volume
+                without a return.
         """
         if self.train is not None:
             return
@@ -57,6 +58,7 @@ class PretrainDataModule(lightning.LightningDataModule):
         data = self.config.data
         self.dataset = open_dataset(data)
         self.train = self._windows(data.splits, training=True)
+        check_supervision(self.train)
         if data.val_splits:
             self.val = self._windows(data.val_splits, training=False)
 
@@ -84,7 +86,9 @@ class PretrainDataModule(lightning.LightningDataModule):
     def _windows(self, selectors: list[str], *, training: bool) -> WindowDataset:
         assert self.dataset is not None
         logs = self.dataset.select(selectors, labels=False)
-        windows = windows_of(logs, self.config.data, forecast_horizons_s(self.config))
+        horizons_s = forecast_horizons_s(self.config)
+        left_out = self.dataset.left_out
+        windows = windows_of(logs, self.config.data, horizons_s, left_out=left_out)
         return WindowDataset(windows, self.config, training=training, seed=self.seed)
 
     def _loader(self, dataset: WindowDataset, *, shuffle: bool) -> ResumableLoader:

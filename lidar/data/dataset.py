@@ -15,6 +15,8 @@ from lidar.data.log_view import LogView
 from lidar.data.selectors import parse_selector
 from lidar.data.structures import SensorSpec
 
+_NUM_SHOWN = 3
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -25,6 +27,8 @@ class Dataset:
     """In the axes of the points (`data.frame`)."""
     splits: dict[str, list[str]]
     logs: dict[str, LogView]
+    skipped: tuple[str, ...] = ()
+    """What was missing or left out when the index was written."""
 
     @classmethod
     def from_schema(cls, config: DataConfig, folder: Path, schema: dict[str, Any]) -> "Dataset":
@@ -48,7 +52,20 @@ class Dataset:
                 points_R_delivered=rotation,
             )
             first += num_sweeps
-        return cls(root=Path(config.root), sensor=sensor, splits=schema["splits"], logs=logs)
+        return cls(
+            root=Path(config.root),
+            sensor=sensor,
+            splits=schema["splits"],
+            logs=logs,
+            skipped=tuple(schema.get("skipped", ())),  # an older index does not say
+        )
+
+    @property
+    def left_out(self) -> str:
+        """What was missing, the first few in words; empty where nothing was."""
+        more = len(self.skipped) - _NUM_SHOWN
+        tail = f"; and {more} more, `foretell lidar prepare` lists all" if more > 0 else ""
+        return "; ".join(self.skipped[:_NUM_SHOWN]) + tail
 
     def log(self, name: str) -> LogView:
         """A whole log by name.

@@ -54,10 +54,13 @@ def scaled_intensity(
     values = sweep.points[:, sweep.columns.index("intensity")]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
     if low < 0 or high > _LIMIT[rule]:
+        fitting = [name for name, limit in _LIMIT.items() if low >= 0 and high <= limit]
+        remedy = (
+            f"set --data.intensity_scale to {' or '.join(fitting)}" if fitting else "correct it"
+        )
         raise UserError(
-            f"intensity of a {sensor.name} sweep reaches from {low:g} to {high:g}, but the rule "
-            f"{rule!r} expects 0 to {_LIMIT[rule]:g}; set --data.intensity_scale to as_delivered, "
-            "divide_255 or tanh"
+            f"intensity of the {sensor.name} sweep {sweep.file} reaches from {low:g} to {high:g}, "
+            f"but the rule {rule!r} expects 0 to {_LIMIT[rule]:g}; {remedy}"
         )
     if rule == "tanh":
         return np.asarray(np.tanh(values))

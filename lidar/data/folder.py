@@ -21,7 +21,7 @@ from lidar.config import DataConfig
 from lidar.data.folder_boxes import read_boxes
 from lidar.data.folder_log import LogDescription, read_description
 from lidar.data.point_files import check_points, check_size, missing_sweep, read_binary
-from lidar.data.tables import LogTable, Progress, Source, no_progress
+from lidar.data.tables import LogTable, Progress, Source, nanoseconds, no_progress
 from lidar.geometry.se3 import invert, se3
 
 _TABLES = (
@@ -79,6 +79,11 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
         sensor=first.sensor,
         columns=first.columns,
         splits=_splits(root, [log.name for log in logs]),
+        skipped=[
+            f"{points.parent}: no log.json"
+            for points in sorted(root.glob("*/points"))
+            if points.parent not in folders and folders != [root]
+        ],
     )
 
 
@@ -168,7 +173,7 @@ def _read_times(
         times_s = _numbers(folder / "times.txt", "times.txt (seconds), or rate_hz in log.json")[
             :, 0
         ]
-    return np.asarray(np.rint(times_s * 1e9), np.int64)
+    return nanoseconds(times_s, folder / "times.txt")
 
 
 def _numbers(path: Path, what: str) -> Float64[ndarray, "rows columns"]:
@@ -194,6 +199,11 @@ def _splits(root: Path, logs: list[str]) -> dict[str, list[str]]:
         ) from None
     for name, members in splits.items():
         for log in members:
+            if log not in logs and (root / log).is_dir():
+                raise UserError(
+                    f"{path}: split {name!r} names {log!r}, but {root / log}/log.json is missing; "
+                    "write it (docs/own_data.md)"
+                )
             if log not in logs:
                 raise UserError(f"{path}: split {name!r} names no log {log!r}{nearest(log, logs)}")
     return splits

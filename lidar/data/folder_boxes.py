@@ -30,6 +30,14 @@ def read_boxes(folder: Path, num_sweeps: int, *, every_sweep: bool) -> BoxTable 
         return None
     try:
         columns = _read_npz(path) if path == npz else _read_parquet(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error}; write it again (docs/own_data.md)") from None
+    except (EOFError, ValueError, zipfile.BadZipFile):
+        raise UserError(
+            f"{path} is damaged or holds Python objects instead of numbers and text; write it "
+            "again (docs/own_data.md)"
+        ) from None
+    try:
         sweep = np.asarray(columns["sweep"], np.int64)
         box = np.asarray(columns["box"], np.float64).reshape(len(sweep), 7)
         category = [str(name) for name in columns["category"]]
@@ -39,7 +47,7 @@ def read_boxes(folder: Path, num_sweeps: int, *, every_sweep: bool) -> BoxTable 
         num_points = np.asarray(columns.get("num_points", np.full(len(sweep), -1)), np.int64)
     except KeyError as error:
         raise UserError(f"{path} lacks {error}; see docs/own_data.md") from None
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path}: {error}; see docs/own_data.md") from None
     for name, column in (
         ("category", category),

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from foretell.errors import UserError, nearest
 from lidar.data.structures import SensorSpec
+from lidar.geometry.se3 import is_rigid
 
 _DIRECTION = {
     "f": (1.0, 0.0, 0.0),
@@ -60,7 +61,7 @@ def read_description(path: Path) -> LogDescription:
     try:
         values = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+        raise UserError(f"cannot read {path}: {error}; write it again (docs/own_data.md)") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold a JSON object; see docs/own_data.md")
     for key in values:
@@ -109,6 +110,10 @@ def _parse(values: dict[str, Any]) -> LogDescription:
         mount = np.array(values["ego_SE3_lidar"], np.float64)
     if mount is not None and mount.shape != (4, 4):
         raise ValueError(f"ego_SE3_lidar must be 4x4, got {list(mount.shape)}")
+    if mount is not None and not is_rigid(mount):
+        raise ValueError(
+            "ego_SE3_lidar is not a rigid motion (NaN, or a rotation that is not orthonormal)"
+        )
     return LogDescription(
         columns=columns,
         sensor=SensorSpec(

@@ -7,6 +7,7 @@ tables it was made from; any other version or fingerprint is refused.
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -26,6 +27,7 @@ from lidar.data.readers import fingerprint_files, read_source
 from lidar.data.tables import Progress, check_log, no_progress
 
 _SAMPLE_BYTES = 1 << 18
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -134,12 +136,18 @@ def open_index(config: DataConfig) -> Dataset:
 def open_dataset(config: DataConfig, *, progress: Progress = no_progress) -> Dataset:
     """Open the index of a data set and write it first if there is none.
 
+    What is missing from the data set is then told in a warning.
+
     Raises:
         UserError: As `prepare_index` and `open_index`; an outdated index is never replaced.
     """
-    if not (index_folder(config) / "schema.json").is_file():
+    new = not (index_folder(config) / "schema.json").is_file()
+    if new:
         prepare_index(config, progress=progress)
-    return open_index(config)
+    dataset = open_index(config)
+    if new and dataset.left_out:
+        _log.warning("missing under %s: %s", config.root, dataset.left_out)
+    return dataset
 
 
 def source_fingerprint(config: DataConfig) -> str:

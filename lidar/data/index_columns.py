@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from foretell.errors import UserError
 from lidar.data.structures import SensorSpec
 from lidar.data.tables import BoxTable, LogTable, Source
 
@@ -18,7 +19,10 @@ COLUMN_NAMES = [
 
 
 class MappedColumns(Mapping[str, Any]):
-    """Read-only columns of an index folder, mapped at first use and never pickled."""
+    """Read-only columns of an index folder, mapped at first use and never pickled.
+
+    A column that is missing or damaged is a `UserError`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,8 +33,14 @@ class MappedColumns(Mapping[str, Any]):
             if name not in COLUMN_NAMES:
                 raise KeyError(name)
             path = self.folder / f"{name}.npy"
-            # mmap refuses an empty file body, such as the boxes of an unlabelled data set.
-            column = np.load(path, mmap_mode=None if path.stat().st_size < 4096 else "r")
+            try:
+                # mmap refuses an empty file body, such as the boxes of an unlabelled data set.
+                column = np.load(path, mmap_mode=None if path.stat().st_size < 4096 else "r")
+            except (OSError, EOFError, ValueError):
+                raise UserError(
+                    f"the index column {path} is missing or damaged; repeat `foretell lidar "
+                    "prepare` on this data set"
+                ) from None
             self._open[name] = column
         return self._open[name]
 
@@ -84,6 +94,7 @@ def schema_of(source: Source, categories: list[str], fingerprint: str) -> dict[s
         "fingerprint": fingerprint,
         "logs": {log.name: len(log.files) for log in source.logs},
         "splits": source.splits,
+        "skipped": source.skipped,
         "point_columns": list(source.columns),
         "categories": categories,
         "sensor": {**sensor, "flu_R_lidar": source.sensor.flu_R_lidar.tolist()},

@@ -20,8 +20,8 @@ from foretell.errors import UserError
 from lidar.config import DataConfig
 from lidar.data.point_files import check_size, read_binary
 from lidar.data.structures import SensorSpec
-from lidar.data.tables import LogTable, Progress, Source, no_progress
-from lidar.geometry.se3 import invert
+from lidar.data.tables import LogTable, Progress, Source, nanoseconds, no_progress
+from lidar.geometry.se3 import invert, is_rigid
 
 COLUMNS = ("x", "y", "z", "intensity")
 SENSOR = SensorSpec(
@@ -85,6 +85,7 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
             )
             continue
         logs.append(_read_sequence(folder, root))
+        skipped += _missing_sweeps(logs[-1])
     if not logs:
         raise UserError(f"no sequence under {root} can be used: {'; '.join(skipped)}")
     found = {log.name for log in logs}
@@ -115,7 +116,7 @@ def read_calibration(path: Path) -> Float64[ndarray, "4 4"]:
     """`Tr` of a calib.txt: cam0_SE3_velo.
 
     Raises:
-        UserError: The file or its `Tr` row is missing or malformed.
+        UserError: The file or its `Tr` row is missing or malformed, or no rigid motion.
     """
     try:
         lines = path.read_text().splitlines()
@@ -127,10 +128,16 @@ def read_calibration(path: Path) -> Float64[ndarray, "4 4"]:
         key, _, values = line.partition(":")
         if key.strip() in ("Tr", "Tr_velo_cam", "Tr_velo_to_cam"):
             try:
-                row = np.array([float(value) for value in values.split()])
-                return np.vstack([row.reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
+                row = np.array([float(value) for value in values.split()]).reshape(3, 4)
             except ValueError:
                 raise UserError(f"{path}: the row {key} must hold 12 numbers") from None
+            cam_SE3_velo = np.vstack([row, [0.0, 0.0, 0.0, 1.0]])
+            if not is_rigid(cam_SE3_velo):
+                raise UserError(
+                    f"{path}: the row {key} is not a rigid motion (NaN, or a rotation that is not "
+                    "orthonormal); copy the file again from the calibration archive"
+                )
+            return cam_SE3_velo
     raise UserError(f"{path} has no row `Tr:` (cam0_SE3_velo, 12 numbers)")
 
 
@@ -144,7 +151,7 @@ def _read_sequence(folder: Path, root: Path) -> LogTable:
         if path.suffix == ".bin":
             check_size(path, path.stat().st_size, len(COLUMNS))
     try:
-        rows = np.array([int(path.name.split(".")[0]) for path in files])
+        rows = np.array([_number(path) for path in files])
     except ValueError:
         raise UserError(
             f"{folder / 'velodyne'}: sweep files must be named by their number, like 000000.bin"
@@ -154,8 +161,8 @@ def _read_sequence(folder: Path, root: Path) -> LogTable:
     pose_file = _pose_file(folder)
     assert pose_file is not None
     poses = read_pose_rows(pose_file)
-    times_s = _read_numbers(folder / "times.txt", 1)[:, 0]
-    for path, length in ((pose_file, len(poses)), (folder / "times.txt", len(times_s))):
+    times_ns = nanoseconds(_read_numbers(folder / "times.txt", 1)[:, 0], folder / "times.txt")
+    for path, length in ((pose_file, len(poses)), (folder / "times.txt", len(times_ns))):
         if length <= rows[-1]:
             raise UserError(
                 f"{path} has {length} rows, but the sweep {files[-1].name} needs row "
@@ -165,12 +172,28 @@ def _read_sequence(folder: Path, root: Path) -> LogTable:
     global_SE3_lidar = invert(cam_SE3_velo) @ poses[rows] @ cam_SE3_velo
     return LogTable(
         name=folder.name,
-        timestamps_ns=np.rint(times_s[rows] * 1e9).astype(np.int64),
+        timestamps_ns=times_ns[rows],
         global_SE3_ego=global_SE3_lidar,
         global_SE3_lidar=global_SE3_lidar,
         is_key=np.ones(len(files), bool),
         files=tuple(str(path.relative_to(root)) for path in files),
     )
+
+
+def _missing_sweeps(log: LogTable) -> list[str]:
+    """A line on the numbers that are left out between the first and the last sweep, if any."""
+    numbers = [_number(Path(name)) for name in log.files]
+    missing = sorted(set(range(min(numbers), max(numbers))) - set(numbers))
+    if not missing:
+        return []
+    return [
+        f"sequence {log.name}: no file of {len(missing)} sweep(s) between its first and its last, "
+        f"first {missing[0]:06d}"
+    ]
+
+
+def _number(path: Path) -> int:
+    return int(path.name.split(".")[0])
 
 
 def _pose_file(folder: Path) -> Path | None:

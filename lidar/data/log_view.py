@@ -139,6 +139,7 @@ class LogView:
             global_SE3_lidar=self.global_SE3_lidar[i],
             ring=raw[:, width].astype(np.int16) if raw.shape[1] > width else None,
             frame=self.frame,
+            file=str(self._file(i)),
         )
 
     def accumulated(
@@ -194,6 +195,7 @@ class LogView:
             global_SE3_lidar=self.global_SE3_lidar[i],
             dt_s=joined[:, -1],
             frame=self.frame,
+            file=f"{self._file(i)}{' or an earlier one' if num_sweeps > 1 else ''}",
         )
 
     def boxes(self, i: int) -> Boxes | None:
@@ -269,12 +271,15 @@ class LogView:
         return _Seen(points, rows)
 
     def _read(self, i: int) -> Float32[ndarray, "points columns_and_ring"]:
-        path = self.root / self.arrays["file"][self.first + i].decode()
-        raw = read_sweep_file(self.kind, path, self.point_columns)
+        raw = read_sweep_file(self.kind, self._file(i), self.point_columns)
         if self._turned:
             raw = raw.copy()
             raw[:, :3] = raw[:, :3] @ self.points_R_delivered.T.astype(np.float32)
         return raw
+
+    def _file(self, i: int) -> Path:
+        name: str = self.arrays["file"][self.first + i].decode()
+        return self.root / name
 
     def _column(self, name: str) -> Any:
         return np.asarray(self.arrays[name])[self.first : self.last]

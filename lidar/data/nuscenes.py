@@ -21,7 +21,7 @@ from foretell.errors import UserError, nearest
 from lidar.config import DataConfig
 from lidar.data.nuscenes_boxes import Annotations
 from lidar.data.nuscenes_splits import official_splits
-from lidar.data.nuscenes_tables import read_table
+from lidar.data.nuscenes_tables import numbers, quaternions_wxyz, read_table
 from lidar.data.point_files import check_size, read_binary
 from lidar.data.structures import SensorSpec
 from lidar.data.tables import LogTable, Progress, Source, no_progress
@@ -79,7 +79,7 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
     Missing annotation tables are no error: the logs then have no boxes.
 
     Raises:
-        UserError: A table is missing or malformed, or no sweep is on disk.
+        UserError: A table is missing, malformed or contradicts another, or no sweep is on disk.
     """
     root, folder = Path(config.root), version_folder(config)
     steps = ("sensors", "sweeps", "poses", "annotations")
@@ -98,41 +98,43 @@ def read_source(config: DataConfig, *, progress: Progress = no_progress) -> Sour
     pose_tokens = {sweep.get("ego_pose_token", "") for sweep in sweeps.values()}
     poses = read_table(folder / "ego_pose.json", key="token", wanted=pose_tokens)
     progress(f"nuScenes {steps[3]}", 3, 4)
+    logs: list[LogTable] = []
+    skipped: list[str] = []
+    missing: list[str] = []
     try:
         annotations = Annotations.read(folder, _LABEL_TABLES, samples)
-    except KeyError as error:
-        raise _inconsistent(folder, error) from None
-
-    class_files = _class_files(folder)
-    of_scene: dict[str, list[dict[str, Any]]] = {token: [] for token in scenes}
-    try:
+        class_files = _class_files(folder)
+        times_us = _times_us(sweeps, folder / "sample_data.json")
+        of_scene: dict[str, list[dict[str, Any]]] = {token: [] for token in scenes}
         for sweep in sweeps.values():
             of_scene[samples[sweep["sample_token"]]["scene_token"]].append(sweep)
-    except KeyError as error:
-        raise _inconsistent(folder, error) from None
-    logs, skipped, missing = [], [], 0
-    for token, scene in sorted(scenes.items(), key=lambda item: str(item[1]["name"])):
-        present = [sweep for sweep in of_scene[token] if _on_disk(root / sweep["filename"])]
-        missing += len(of_scene[token]) - len(present)
-        if not present:
-            skipped.append(f"scene {scene['name']}: none of its sweeps is on disk")
-            continue
-        present.sort(key=lambda sweep: int(sweep["timestamp"]))
-        try:
-            log = _log(str(scene["name"]), present, mounts, poses, annotations)
+        for token, scene in sorted(scenes.items(), key=lambda item: str(item[1]["name"])):
+            present = []
+            for sweep in of_scene[token]:
+                if _on_disk(root / sweep["filename"]):
+                    present.append(sweep)
+                else:
+                    missing.append(sweep["filename"])
+            if not present:
+                skipped.append(f"scene {scene['name']}: none of its sweeps is on disk")
+                continue
+            present.sort(key=lambda sweep: times_us[sweep["token"]])
+            log = _log(str(scene["name"]), present, times_us, mounts, poses, annotations, folder)
             if class_files:
                 names = tuple(class_files.get(str(sweep["token"]), "") for sweep in present)
                 log = replace(log, class_files=names)
             logs.append(log)
-        except KeyError as error:
-            raise _inconsistent(folder, error) from None
+    except KeyError as error:
+        raise _inconsistent(folder, error) from None
     if not logs:
         raise UserError(
             f"no {CHANNEL} sweep of {folder.name} is on disk under {root}/samples and "
             f"{root}/sweeps; unpack the LiDAR blobs there"
         )
     if missing:
-        skipped.append(f"{missing} sweep file(s) that the tables name are not on disk")
+        skipped.append(
+            f"{len(missing)} sweep file(s) that the tables name are not on disk, first {missing[0]}"
+        )
     if annotations is None:
         skipped.append("no annotation tables: pretraining works, boxes are unavailable")
     return Source(
@@ -154,16 +156,28 @@ def _class_files(folder: Path) -> dict[str, str]:
     path = folder / f"{_CLASS_TABLE}.json"
     if not path.is_file():
         return {}
-    try:
-        records = read_table(path).values()
-        return {str(r["sample_data_token"]): str(r["filename"]) for r in records}
-    except KeyError as error:
-        raise _inconsistent(folder, error) from None
+    records = read_table(path).values()
+    return {str(r["sample_data_token"]): str(r["filename"]) for r in records}
 
 
-def _pose_matrix(record: dict[str, Any]) -> Float64[ndarray, "4 4"]:
-    rotation = matrix_from_quaternion_wxyz(np.array(record["rotation"], np.float64))
-    return se3(rotation, np.array(record["translation"], np.float64))
+def _times_us(sweeps: dict[str, dict[str, Any]], table: Path) -> dict[str, int]:
+    """Token of a sweep -> its time, which must agree with the order that `prev` and `next` give."""
+    times = numbers(sweeps.values(), "timestamp", (), table).astype(np.int64).tolist()
+    times_us = dict(zip(sweeps, times, strict=True))
+    for token, sweep in sweeps.items():
+        for first, second in ((sweep.get("prev"), token), (token, sweep.get("next"))):
+            if first in sweeps and second in sweeps and times_us[first] >= times_us[second]:
+                raise UserError(
+                    f"{table}: by prev and next {sweeps[second]['filename']} follows "
+                    f"{sweeps[first]['filename']}, but its timestamp {times_us[second]} is not "
+                    f"after {times_us[first]}; correct it or unpack the metadata archive again"
+                )
+    return times_us
+
+
+def _pose_matrices(records: list[dict[str, Any]], table: Path) -> Float64[ndarray, "records 4 4"]:
+    rotation = matrix_from_quaternion_wxyz(quaternions_wxyz(records, table))
+    return se3(rotation, numbers(records, "translation", (3,), table))
 
 
 def _inconsistent(folder: Path, error: KeyError) -> UserError:
@@ -184,12 +198,19 @@ def _on_disk(path: Path) -> bool:
 def _log(
     name: str,
     sweeps: list[dict[str, Any]],
+    times_us: dict[str, int],
     mounts: dict[str, dict[str, Any]],
     poses: dict[str, dict[str, Any]],
     annotations: Annotations | None,
+    folder: Path,
 ) -> LogTable:
-    global_SE3_ego = np.stack([_pose_matrix(poses[s["ego_pose_token"]]) for s in sweeps])
-    ego_SE3_lidar = np.stack([_pose_matrix(mounts[s["calibrated_sensor_token"]]) for s in sweeps])
+    global_SE3_ego = _pose_matrices(
+        [poses[sweep["ego_pose_token"]] for sweep in sweeps], folder / "ego_pose.json"
+    )
+    ego_SE3_lidar = _pose_matrices(
+        [mounts[sweep["calibrated_sensor_token"]] for sweep in sweeps],
+        folder / "calibrated_sensor.json",
+    )
     global_SE3_lidar = global_SE3_ego @ ego_SE3_lidar
     is_key = np.array([bool(sweep["is_key_frame"]) for sweep in sweeps])
     boxes = None
@@ -198,7 +219,7 @@ def _log(
         boxes = annotations.of_log(keys, global_SE3_lidar)
     return LogTable(
         name=name,
-        timestamps_ns=np.array([int(sweep["timestamp"]) for sweep in sweeps], np.int64) * 1000,
+        timestamps_ns=np.array([times_us[sweep["token"]] for sweep in sweeps], np.int64) * 1000,
         global_SE3_ego=global_SE3_ego,
         global_SE3_lidar=global_SE3_lidar,
         is_key=is_key,

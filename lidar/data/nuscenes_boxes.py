@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from lidar.data.nuscenes_tables import read_table
+from lidar.data.nuscenes_tables import numbers, quaternions_wxyz, read_table
 from lidar.data.tables import BoxTable
 from lidar.geometry.se3 import invert, matrix_from_quaternion_wxyz
 
@@ -19,6 +19,8 @@ _MAX_GAP_S = 1.5
 class Annotations:
     """The annotation tables, joined."""
 
+    table: Path
+    """sample_annotation.json."""
     by_token: dict[str, dict[str, Any]]
     of_sample: dict[str, list[str]]
     """Sample token to annotation tokens."""
@@ -37,14 +39,16 @@ class Annotations:
         of_sample: dict[str, list[str]] = {token: [] for token in samples}
         for token, record in by_token.items():
             of_sample[record["sample_token"]].append(token)
+        times_us = numbers(samples.values(), "timestamp", (), folder / "sample.json")
         return cls(
+            table=folder / f"{names[0]}.json",
             by_token=by_token,
             of_sample=of_sample,
             category={
                 token: str(categories[record["category_token"]]["name"])
                 for token, record in instances.items()
             },
-            sample_time_s={token: 1e-6 * int(s["timestamp"]) for token, s in samples.items()},
+            sample_time_s=dict(zip(samples, (1e-6 * times_us).tolist(), strict=True)),
         )
 
     def velocity_mps(self, token: str) -> Float64[ndarray, "3"]:
@@ -70,6 +74,9 @@ class Annotations:
         Args:
             key_samples: Sweep number of each key frame to its sample token.
             global_SE3_lidar: LiDAR poses of all sweeps of the log.
+
+        Raises:
+            UserError: A box is not numbers.
         """
         pairs = [
             (i, token) for i, sample in key_samples.items() for token in self.of_sample[sample]
@@ -83,9 +90,9 @@ class Annotations:
             sweep=sweep,
             boxes=boxes_in_lidar(
                 lidar_SE3_global,
-                translation=_column(records, "translation", 3),
-                size_wlh=_column(records, "size", 3),
-                rotation_wxyz=_column(records, "rotation", 4),
+                translation=numbers(records, "translation", (3,), self.table),
+                size_wlh=numbers(records, "size", (3,), self.table),
+                rotation_wxyz=quaternions_wxyz(records, self.table),
             ),
             velocity_mps=np.einsum(
                 "nij,nj->ni",
@@ -94,7 +101,7 @@ class Annotations:
             )[:, :2],
             category=tuple(self.category[record["instance_token"]] for record in records),
             track_id=tuple(str(record["instance_token"]) for record in records),
-            num_points=np.array([int(record["num_lidar_pts"]) for record in records], np.int64),
+            num_points=numbers(records, "num_lidar_pts", (), self.table).astype(np.int64),
             labelled=labelled,
         )
 
@@ -115,7 +122,3 @@ def boxes_in_lidar(
     heading = rotation @ matrix_from_quaternion_wxyz(rotation_wxyz)[:, :, :1]
     yaw = np.arctan2(heading[:, 1, 0], heading[:, 0, 0])
     return np.column_stack([centre, size_wlh[:, [1, 0, 2]], yaw])
-
-
-def _column(records: list[dict[str, Any]], name: str, width: int) -> Float64[ndarray, "rows width"]:
-    return np.array([record[name] for record in records], np.float64).reshape(-1, width)

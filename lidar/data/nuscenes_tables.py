@@ -10,6 +10,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
+
 from foretell.errors import UserError
 
 _CHUNK_BYTES = 1 << 24
@@ -48,6 +52,62 @@ def read_table(
             "metadata archive again"
         ) from None
     return table
+
+
+def numbers(
+    records: Collection[dict[str, Any]], field: str, shape: tuple[int, ...], table: Path
+) -> Float64[ndarray, "records *shape"]:
+    """A numeric field of each record.
+
+    Args:
+        records: Records of the table.
+        field: Such as `translation`.
+        shape: Of one record's value; () = a single number.
+        table: Where the records come from, for messages.
+
+    Raises:
+        UserError: A record lacks the field or holds anything but that many finite numbers.
+    """
+    values = [record.get(field, "missing") for record in records]
+    try:
+        column = np.array(values, np.float64).reshape(len(values), *shape)
+        finite = np.isfinite(column).reshape(len(values), -1).all(axis=1).tolist()
+    except (ValueError, TypeError):
+        finite = [_is_finite(value, shape) for value in values]
+    if not all(finite):
+        count = f"{shape[0]} finite numbers" if shape else "a finite number"
+        raise _malformed(list(records)[finite.index(False)], field, count, table)
+    return column
+
+
+def quaternions_wxyz(
+    records: Collection[dict[str, Any]], table: Path
+) -> Float64[ndarray, "records 4"]:
+    """The field `rotation` of each record, not normalised.
+
+    Raises:
+        UserError: It is no quaternion, or zero.
+    """
+    rotation = numbers(records, "rotation", (4,), table)
+    zero = ~rotation.any(axis=1)
+    if zero.any():
+        raise _malformed(list(records)[int(zero.argmax())], "rotation", "a rotation", table)
+    return rotation
+
+
+def _is_finite(value: Any, shape: tuple[int, ...]) -> bool:
+    try:
+        row = np.array(value, np.float64)
+    except (ValueError, TypeError):
+        return False
+    return row.shape == shape and bool(np.isfinite(row).all())
+
+
+def _malformed(record: dict[str, Any], field: str, what: str, table: Path) -> UserError:
+    return UserError(
+        f"the nuScenes table {table} is malformed: {field} of the record {record['token']} is "
+        f"{str(record.get(field, 'missing'))[:80]}, not {what}; unpack the metadata archive again"
+    )
 
 
 def _records(path: Path) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """Raw float32 point files, checked on the way in."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def read_binary(path: Path, num_columns: int) -> Float32[ndarray, "points column
             values = np.fromfile(path, dtype="<f4")
     except FileNotFoundError:
         raise missing_sweep(path) from None
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"cannot read the sweep {path}: {error}; copy it again") from None
     check_size(path, values.nbytes, num_columns)
     points = values.reshape(-1, num_columns)

@@ -43,6 +43,8 @@ class Sweep:
     frame: str = "lidar"
     """Frame of the points: lidar = the sensor's axes as delivered, lidar_flu = turned to
     forward-left-up."""
+    file: str = ""
+    """Where the points come from, for messages."""
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or self.points.shape[1] != len(self.columns):

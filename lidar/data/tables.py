@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from foretell.errors import UserError
 from lidar.data.structures import SensorSpec
+from lidar.geometry.se3 import is_rigid
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many are done, and of how many."""
@@ -69,6 +70,21 @@ class Source:
     """What was missing or left out, one line each."""
 
 
+def nanoseconds(times_s: Float64[ndarray, " rows"], path: Path) -> Int64[ndarray, " rows"]:
+    """Times in nanoseconds.
+
+    Raises:
+        UserError: One is NaN or beyond 64 bits (not seconds); names its row of the file `path`.
+    """
+    bad = np.flatnonzero(~(np.abs(times_s) < 9e9))
+    if len(bad):
+        raise UserError(
+            f"{path}: row {int(bad[0]) + 1} is {times_s[bad[0]]:g}, no time in seconds "
+            f"({len(bad)} such row(s)); correct it"
+        )
+    return np.asarray(np.rint(times_s * 1e9), np.int64)
+
+
 def check_log(log: LogTable, root: Path) -> None:
     """Refuse times that do not rise, poses that are no rigid motion, and missing sweeps.
 
@@ -88,10 +104,7 @@ def check_log(log: LogTable, root: Path) -> None:
             f"({len(bad)} such place(s)); times must rise strictly, correct the time table"
         )
     for poses in (log.global_SE3_ego, log.global_SE3_lidar):
-        rotation = poses[:, :3, :3]
-        error = np.abs(rotation @ np.swapaxes(rotation, 1, 2) - np.eye(3)).max(axis=(1, 2))
-        valid = np.isfinite(poses).all(axis=(1, 2)) & (error < 0.01)
-        valid &= np.linalg.det(np.where(np.isfinite(rotation), rotation, 0.0)) > 0
+        valid = is_rigid(poses)
         if not valid.all():
             raise UserError(
                 f"{where}: the pose of sweep {int(np.argmin(valid))} is not a rigid motion "

@@ -226,6 +226,27 @@ class WindowDataset(Dataset[TrainingWindow]):
         return kept
 
 
+def check_supervision(dataset: WindowDataset) -> None:
+    """Refuse settings under which no return is left to train on.
+
+    Raises:
+        UserError: Three evenly spaced samples have no input or no ray; names the filters.
+    """
+    count = min(3, len(dataset))
+    names, emptied = [], set()
+    for n in range(count):
+        sample = dataset[(0, n * len(dataset) // count)]
+        if sample.kept["input_inside"] > 0 and sample.ray_valid.any():
+            return
+        names.append(sample.name)
+        emptied |= {name for name, share in sample.kept.items() if share == 0}
+    filters = ", ".join(sorted(name for name in emptied if not name.endswith("_filled")))
+    raise UserError(
+        f"no return of the windows {', '.join(names)} is left to train on: none passes {filters}; "
+        f"correct data.point_range (now {dataset.config.data.point_range}) or rays"
+    )
+
+
 def window_input(window: Window, config: PretrainConfig) -> Float32[ndarray, "points features"]:
     """Unmasked encoder input of a window in the t0 frame."""
     data = config.data

@@ -88,12 +88,22 @@ def find_windows(
 
 
 def windows_of(
-    logs: Sequence[LogView], config: DataConfig, horizons_s: Sequence[float]
+    logs: Sequence[LogView],
+    config: DataConfig,
+    horizons_s: Sequence[float],
+    *,
+    left_out: str = "",
 ) -> list[Window]:
     """Windows of several logs under one configuration.
 
+    Args:
+        logs: Where to look.
+        config: Tolerances, pauses, key frames and stride.
+        horizons_s: Seconds after t0, rising.
+        left_out: What the data set lacks (`Dataset.left_out`), for the message.
+
     Raises:
-        UserError: There is none; says how long the logs are and what was asked.
+        UserError: There is none; says how long the logs are, what was asked and what is missing.
     """
     windows = [
         window
@@ -116,6 +126,7 @@ def windows_of(
         f"{_longest_stretch_s(logs, config.max_gap_s):.2f} s, the horizons are "
         f"{', '.join(f'{h:g}' for h in horizons_s)} s within {config.gap_tol:g} s; take longer "
         "logs or change data.horizons_s, data.frame_gap_s, data.gap_tol or data.max_gap_s"
+        + (f". Missing under {config.root}: {left_out}" if left_out else "")
     )
 
 

@@ -4,7 +4,7 @@ All functions are batched over leading axes. Quaternions are w, x, y, z.
 """
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 
 
@@ -23,6 +23,14 @@ def invert(dst_SE3_src: Float[ndarray, "*batch 4 4"]) -> Float64[ndarray, "*batc
     """Return src_SE3_dst = [R^T, -R^T t]."""
     rotation_t = np.swapaxes(np.asarray(dst_SE3_src, np.float64)[..., :3, :3], -1, -2)
     return se3(rotation_t, -np.einsum("...ij,...j->...i", rotation_t, dst_SE3_src[..., :3, 3]))
+
+
+def is_rigid(transform: Float[ndarray, "*batch 4 4"]) -> Bool[ndarray, "*batch"]:
+    """Whether a matrix is finite and its rotation right-handed and orthonormal to 0.01."""
+    finite = np.isfinite(transform).all(axis=(-2, -1))
+    rotation = np.where(finite[..., None, None], transform[..., :3, :3], 0.0)
+    error = np.abs(rotation @ np.swapaxes(rotation, -1, -2) - np.eye(3)).max(axis=(-2, -1))
+    return np.asarray(finite & (error < 0.01) & (np.linalg.det(rotation) > 0))
 
 
 def transform_points(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from foretell.errors import UserError
-from foretell.study import CommandWork, Row, Study, read_rows
+from foretell.study import CommandWork, Row, Study, read_rows, run_command
 
 
 def square(x: float = 3.0) -> dict[str, float]:
@@ -88,6 +88,8 @@ def test_commands_run_in_processes_and_leave_a_log(tmp_path):
     row = Row("a", {"x": 1}, CommandWork(("no_such_head",), str(tmp_path / "a")))
     with pytest.raises(UserError, match="1 of 1 rows failed"):
         study(tmp_path / "study.csv", jobs=2).run([row])
+    with pytest.raises(RuntimeError, match=r"exit code 2, see .*log.txt: unknown command 'no_su"):
+        run_command(row.work, 1)
     assert "unknown command 'no_such_head'" in (tmp_path / "a" / "log.txt").read_text()
 
 

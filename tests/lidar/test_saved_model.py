@@ -98,6 +98,9 @@ def test_missing_parts_are_named(copied, tmp_path):
     (copied / NORMS).unlink()
     with pytest.raises(UserError, match="eval.recalibrate_bn off"):
         load_trained(copied, unmasked_norms=True)
+    (copied / NORMS).write_bytes((FOLDER / NORMS).read_bytes()[:100])
+    with pytest.raises(UserError, match=f"{NORMS} is damaged: .*; copy it again or give --eval"):
+        load_trained(copied, unmasked_norms=True)
     assert load_trained(copied, unmasked_norms=False)
     weights = copied / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -91,3 +92,35 @@ def test_errors_come_before_training(config):
     data = dataclasses.replace(config.data, splits=["trian"])
     with pytest.raises(UserError, match="did you mean 'train'"):
         PretrainDataModule(dataclasses.replace(config, data=data)).setup("fit")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damage_met_by_a_worker_is_told_in_one_line(config, tmp_path, workers):
+    for path in (tmp_path / "sequences" / "00" / "velodyne").glob("00001*.bin"):
+        points = np.fromfile(path, "<f4").reshape(-1, 4)
+        points[3, 1] = np.nan
+        points.tofile(path)
+    data = dataclasses.replace(config.data, num_workers=workers)
+    module = PretrainDataModule(dataclasses.replace(config, data=data))
+    module.setup("fit")
+    with pytest.raises(
+        UserError, match=r"^the sweep \S+\.bin has 1 point\(s\) .* row 3; drop .* saving it$"
+    ):
+        list(module.train_dataloader())
+
+
+@pytest.mark.parametrize(
+    ("data", "rays", "filters"),
+    [
+        ({"point_range": [-25.6, -25.6, 10.0, 25.6, 25.6, 14.0]}, {}, "input_inside, t0_inside"),
+        ({}, {"z_thd": 99.0}, "t0_ground, tm_ground;"),
+    ],
+)
+def test_settings_that_leave_nothing_to_train_on(config, data, rays, filters):
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, **data),
+        rays=dataclasses.replace(config.rays, **rays),
+    )
+    with pytest.raises(UserError, match=f"no return of .* none passes {filters}.*point_range"):
+        PretrainDataModule(config).setup("fit")

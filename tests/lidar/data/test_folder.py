@@ -1,6 +1,7 @@
 """Own recordings: round trip through the writer, and mistakes named."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -140,7 +141,26 @@ BAD = {
     "axes": (lambda f: edit(f, axes="fxu"), r"axes must be three of the letters"),
     "columns": (lambda f: edit(f, columns=["y", "x", "z", "i"]), r"must begin with x, y, z"),
     "intensity": (lambda f: edit(f, intensity="db"), r"intensity must be one of"),
-    "no JSON": (lambda f: (f / "log.json").write_text("{"), r"cannot read .*log.json"),
+    "no JSON": (
+        lambda f: (f / "log.json").write_text("{"),
+        r"cannot read .*log.json: .*; write it again \(docs/own_data.md\)",
+    ),
+    "no log.json": (
+        lambda f: [
+            shutil.copytree(f, f.parent / "drive_b"),
+            (f / "log.json").unlink(),
+            (f.parent / "splits.json").write_text('{"train": ["drive_a"]}'),
+        ],
+        r"split 'train' names 'drive_a', but .*drive_a/log.json is missing; write it",
+    ),
+    "mount": (
+        lambda f: edit(f, ego_SE3_lidar=np.zeros((4, 4)).tolist()),
+        r"log.json: ego_SE3_lidar is not a rigid motion",
+    ),
+    "times NaN": (
+        lambda f: np.savetxt(f / "times.txt", [0, 1, np.nan, 3, 4, 5]),
+        r"times.txt: row 3 is nan, no time in seconds",
+    ),
     "short poses": (
         lambda f: np.save(f / "poses.npy", np.tile(np.eye(4), (3, 1, 1))),
         r"poses has 3 rows for 6 sweep files",
@@ -165,7 +185,14 @@ BAD = {
         r"names sweep 9; the log has 0\.\.5",
     ),
     "damaged poses": (lambda f: (f / "poses.npy").write_bytes(b""), r"cannot read .*poses.npy"),
-    "damaged boxes": (lambda f: (f / "boxes.npz").write_bytes(b"PK"), r"boxes.npz: .*own_data"),
+    "damaged boxes": (
+        lambda f: (f / "boxes.npz").write_bytes(b"xx"),
+        r"boxes.npz is damaged .*; write it again \(docs/own_data.md\)",
+    ),
+    "truncated boxes": (
+        lambda f: (f / "boxes.npz").write_bytes((f / "boxes.npz").read_bytes()[:300]),
+        r"boxes.npz is damaged .*; write it again \(docs/own_data.md\)",
+    ),
     "box rows": (
         lambda f: np.savez(
             f / "boxes.npz", sweep=[1, 2], box=np.ones((2, 7)), category=["c"], track_id=["t"] * 2
@@ -199,6 +226,12 @@ def test_mistakes_are_named_in_one_line(log_folder, case):
     change(log_folder)
     with pytest.raises(UserError, match=message):
         prepare_index(config(log_folder.parent))
+
+
+def test_folders_without_a_description_are_reported(log_folder):
+    shutil.copytree(log_folder, log_folder.parent / "drive_b")
+    (log_folder / "log.json").unlink()
+    assert prepare_index(config(log_folder.parent)).skipped == (f"{log_folder}: no log.json",)
 
 
 def test_no_log_and_different_sensors(log_folder, tmp_path):

@@ -71,6 +71,24 @@ def test_other_versions_and_damage_are_refused(data):
         open_dataset(data)
 
 
+@pytest.mark.parametrize("num_sweeps", [4, 1000])  # read whole, mapped
+@pytest.mark.parametrize("cut", [0, 60, -3])
+def test_a_column_that_was_cut_is_refused(tmp_path, num_sweeps, cut):
+    path = tmp_path / "timestamps_ns.npy"
+    np.save(path, np.arange(num_sweeps))
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(UserError, match=f"{path} is missing or damaged; .*lidar prepare`"):
+        MappedColumns(tmp_path)["timestamps_ns"]
+
+
+def test_an_index_that_says_nothing_of_what_is_missing_opens(data):
+    schema_file = prepare_index(data).folder / "schema.json"
+    schema = json.loads(schema_file.read_text())
+    assert schema.pop("skipped") == []
+    schema_file.write_text(json.dumps(schema))
+    assert open_dataset(data).left_out == ""
+
+
 def test_a_failed_preparation_leaves_the_old_index(data, tmp_path, monkeypatch):
     prepare_index(data)
     before = sorted(path.name for path in index_folder(data).iterdir())

@@ -135,6 +135,18 @@ BAD = {
         write_times([0, 0.2, 0.1, *np.arange(3, 12) / 10]),
         r"time of sweep 2 precedes that of sweep 1",
     ),
+    "times NaN": (
+        write_times([0, 0.1, np.nan, *np.arange(3, 12) / 10]),
+        r"times.txt: row 3 is nan, no time in seconds \(1 such row\(s\)\); correct it",
+    ),
+    "times in nanoseconds": (
+        write_times(1.6e18 + np.arange(12) * 1e8),
+        r"times.txt: row 1 is 1.6e\+18, no time in seconds",
+    ),
+    "singular calibration": (
+        lambda f: (f / "calib.txt").write_text("Tr: 0 0 0 0 0 0 0 0 0 0 0 0\n"),
+        r"calib.txt: the row Tr is not a rigid motion .* calibration archive",
+    ),
     "text in poses": (lambda f: (f / "poses.txt").write_text("a b\n"), r"not a table of numbers"),
     "pose is no rotation": (
         lambda f: np.savetxt(f / "poses.txt", np.ones((12, 12))),
@@ -163,6 +175,34 @@ def test_nan_points_are_found_when_the_sweep_is_read(tmp_path, write_kitti):
     (folder / "velodyne" / "000002.bin").unlink()
     with pytest.raises(UserError, match=r"000002.bin is gone"):
         log.sweep(2)
+
+
+def test_a_damaged_gzip_stream_is_named(tmp_path, write_kitti):
+    path = write_kitti(tmp_path) / "velodyne" / "000001.bin"
+    packed = bytearray(gzip.compress(path.read_bytes()))
+    packed[10] = 0xFF  # no such kind of block
+    path.unlink()
+    path.with_name("000001.bin.gz").write_bytes(packed)
+    log = open_dataset(DataConfig(kind="kitti", root=str(tmp_path))).log("00")
+    with pytest.raises(UserError, match=r"cannot read the sweep .*000001.bin.gz: .*copy it again"):
+        log.sweep(1)
+
+
+def test_what_is_missing_is_told_when_the_index_is_written(tmp_path, write_kitti, foretell):
+    write_kitti(tmp_path / "data")
+    for name in ("11", "12", "13"):
+        (write_kitti(tmp_path / "data", 1, name=name) / "poses.txt").unlink()
+    (tmp_path / "data" / "sequences" / "00" / "velodyne" / "000002.bin").unlink()
+    words = ["--data.kind", "kitti", "--data.root", tmp_path / "data", "--data.splits", "[all]"]
+    words += ["--data.horizons_s", "[3]", "--out", tmp_path / "run", "--quiet"]
+    warning, error = foretell("lidar", "pretrain", *words).err.splitlines()
+    assert warning.startswith("foretell: WARNING: missing under ")
+    assert "sequence 00: no file of 1 sweep(s) between its first and its last, first 0" in warning
+    assert "sequence 11: no poses" in warning and "sequence 13" not in warning
+    assert warning.endswith("; and 1 more, `foretell lidar prepare` lists all")
+    assert "no forecasting window" in error and "sequence 00: no file of 1 sweep(s)" in error
+    answer = foretell("lidar", "pretrain", *words)  # the index is there: nothing new to tell
+    assert answer.err.splitlines() == [error]
 
 
 def test_missing_root_says_what_was_looked_for(tmp_path):

@@ -223,7 +223,22 @@ def test_partial_downloads_are_reported(nuscenes_root):
         path.unlink()
     report = prepare_index(config(nuscenes_root))
     assert [log.sweeps for log in report.logs] == [31, 3]
-    assert report.skipped == ("18 sweep file(s) that the tables name are not on disk",)
+    assert report.skipped == (
+        "18 sweep file(s) that the tables name are not on disk, first "
+        "sweeps/LIDAR_TOP/scene-0103_1.pcd.bin",
+    )
+
+
+def test_a_missing_key_frame_is_named_where_no_window_is_left(nuscenes_root, foretell, tmp_path):
+    for i in (10, 20):
+        (nuscenes_root / "samples" / "LIDAR_TOP" / f"scene-0061_{i}.pcd.bin").unlink()
+    answer = foretell("lidar", "pretrain", "--data.root", nuscenes_root, "--data.version",
+                      "v1.0-mini", "--out", tmp_path / "run", "--quiet")  # fmt: skip
+    warning, error = answer.err.splitlines()
+    assert "WARNING: missing under" in warning
+    assert "no forecasting window" in error
+    for line in (warning, error):
+        assert "2 sweep file(s) that the tables name are not on disk, first samples/LID" in line
 
 
 def test_missing_things_are_named(tmp_path, nuscenes_root):
@@ -252,7 +267,8 @@ TOKENS = [
     ("table", "field", "lost"),
     [
         *[(*token, lost) for token in TOKENS for lost in (False, True)],
-        ("ego_pose", "rotation", True),
+        ("scene", "name", True),
+        ("sample_data", "filename", True),
     ],
 )
 def test_tables_that_do_not_belong_together_are_one_line(nuscenes_root, table, field, lost):
@@ -264,6 +280,51 @@ def test_tables_that_do_not_belong_together_are_one_line(nuscenes_root, table, f
         rows[0][field] = "0" * 32
     path.write_text(json.dumps(rows))
     with pytest.raises(UserError, match=r"do not belong together: '.*unpack the metadata"):
+        prepare_index(config(nuscenes_root))
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value", "what"),
+    [
+        ("sample_data", "timestamp", None, "missing, not a finite number"),
+        ("sample_data", "timestamp", "noon", "noon, not a finite number"),
+        ("sample", "timestamp", "noon", "noon, not a finite number"),
+        ("ego_pose", "rotation", None, "missing, not 4 finite numbers"),
+        ("ego_pose", "rotation", [0, 0, 1], r"\[0, 0, 1\], not 4 finite numbers"),
+        ("ego_pose", "rotation", [0, 0, 0, 0], r"\[0, 0, 0, 0\], not a rotation"),
+        ("ego_pose", "translation", [0, 0, float("nan")], "not 3 finite numbers"),
+        ("calibrated_sensor", "rotation", [0, 0, 0, 0], "not a rotation"),
+        ("sample_annotation", "size", [1, 2], r"\[1, 2\], not 3 finite numbers"),
+        ("sample_annotation", "rotation", [0, 0, 0, 0], "not a rotation"),
+        ("sample_annotation", "num_lidar_pts", "few", "few, not a finite number"),
+    ],
+)
+@pytest.mark.parametrize("whole", [False, True])
+def test_records_that_are_no_numbers_are_named(nuscenes_root, table, field, value, what, whole):
+    path = nuscenes_root / "v1.0-mini" / f"{table}.json"
+    rows = json.loads(path.read_text())
+    for row in rows if whole else rows[:1]:
+        if value is None:
+            del row[field]
+        else:
+            row[field] = value
+    path.write_text(json.dumps(rows))
+    where = f"{table}.json is malformed: {field} of the record {rows[0]['token']} is "
+    with pytest.raises(UserError, match=f"{where}.*{what}; unpack the metadata archive again"):
+        prepare_index(config(nuscenes_root))
+
+
+@pytest.mark.parametrize("link", ["prev", "next"])
+def test_times_that_contradict_the_order_of_the_sweeps(nuscenes_root, link):
+    path = nuscenes_root / "v1.0-mini" / "sample_data.json"
+    rows = json.loads(path.read_text())
+    moved = next(row for row in rows if row["filename"].endswith("scene-0061_25.pcd.bin"))
+    moved["timestamp"] -= 525_000
+    for row in rows:
+        row[link] = ""  # the other one is enough
+    path.write_text(json.dumps(rows))
+    message = r"_25.pcd.bin follows .*_24.pcd.bin, but its timestamp 1600000000725000 is not after"
+    with pytest.raises(UserError, match=message):
         prepare_index(config(nuscenes_root))
 
 

@@ -304,6 +304,19 @@ def test_pretraining_reads_no_annotation_file(nuscenes_root):
     assert same(before, sample())
 
 
+def test_intensity_out_of_range_names_the_sweep(config, tmp_path):
+    path = tmp_path / "sequences" / "00" / "velodyne" / "000002.bin"
+    points = np.fromfile(path, "<f4").reshape(-1, 4)
+    points[:, 3] *= 255
+    points.tofile(path)
+    dataset = build(config)
+    with pytest.raises(UserError, match=rf"intensity of the HDL-64E sweep {path} reaches"):
+        dataset[(0, 2)]
+    joined = dataclasses.replace(config, data=dataclasses.replace(config.data, num_sweeps=3))
+    with pytest.raises(UserError, match=r"000003.bin or an earlier one reaches"):
+        build(joined)[(0, 3)]
+
+
 def test_voxel_size_must_divide_the_range(config):
     data = dataclasses.replace(config.data, voxel_size=[0.3, 0.2, 0.2])
     with pytest.raises(UserError, match=r"voxel_size 0.3 does not divide the x range"):
@@ -326,9 +339,11 @@ def test_feature_columns_and_intensity_rules():
     np.testing.assert_allclose(scaled_intensity(sweep_of([51.0]), one, NUSCENES), [0.2])
     tanh = DataConfig(intensity_scale="tanh")
     np.testing.assert_allclose(scaled_intensity(sweep_of([2.0]), tanh, KITTI), [np.tanh(2.0)])
-    with pytest.raises(UserError, match=r"reaches from 3 to 3, .*expects 0 to 1; set"):
+    with pytest.raises(UserError, match=r"3 to 3, .*0 to 1; set \S+ to divide_255 or tanh$"):
         scaled_intensity(sweep_of([3.0]), one, KITTI)
-    with pytest.raises(UserError, match=r"from -1 to -1"):
+    with pytest.raises(UserError, match=r"'divide_255' expects 0 to 255; set \S+ to tanh$"):
+        scaled_intensity(sweep_of([300.0]), one, NUSCENES)
+    with pytest.raises(UserError, match=r"from -1 to -1, .*; correct it$"):
         scaled_intensity(sweep_of([-1.0]), tanh, KITTI)
     odd = sweep_of([0.5], ("x", "y", "z", "time", "intensity"))
     np.testing.assert_allclose(input_features(odd, one, KITTI), [[1, 1, 1, 0.5]])

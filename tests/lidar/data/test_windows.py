@@ -5,8 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from foretell.config import from_dict
 from foretell.errors import UserError
-from lidar.config import DataConfig
+from foretell.presets import read_config
+from lidar.config import DataConfig, PretrainConfig, forecast_horizons_s
 from lidar.data.windows import find_windows, windows_of
 
 
@@ -97,11 +99,21 @@ def test_without_horizons_every_sweep_is_a_window(log_of_times):
     assert [w.frames for w in find_windows(log_of_times([0.0, 0.1]), [])] == [(), ()]
 
 
+def test_the_kitti_preset_fits_the_real_sweep_rate(log_of_times):
+    """KITTI odometry's sweeps are 0.10374 s apart: ten of them are 37 ms more than a second."""
+    config = from_dict(PretrainConfig, read_config("trend_kitti", "lidar")[0])
+    log = log_of_times(np.arange(48) * 0.1037359)
+    windows = windows_of([log], config.data, forecast_horizons_s(config))
+    assert len(windows) == 38 and windows[0].frames == (1, 3, 5, 10)
+
+
 def test_no_window_left_says_so(log_of_times):
     config = DataConfig(kind="kitti", root="drive")
     with pytest.raises(UserError, match=r"no forecasting window in 1 log\(s\) \(log\) of drive: .*"
                                         r"lasts 0.40 s, the horizons are 0.5, 1 s"):  # fmt: skip
         windows_of([log_of_times(np.arange(5) / 10)], config, [0.5, 1.0])
+    with pytest.raises(UserError, match=r"Missing under drive: sequence 11: no poses$"):
+        windows_of([], config, [0.5], left_out="sequence 11: no poses")
     with pytest.raises(UserError, match=r"none selected"):
         windows_of([], config, [0.5])
     with pytest.raises(UserError, match=r"positive and rising, got \[1.0, 0.5\]"):
