@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int16, Int32
 from numpy import ndarray
 
+from foretell.errors import UserError
 from lidar.simulate.actors import Actor
 from lidar.simulate.config import CLASSES, SimulateConfig
 from lidar.simulate.ego import EgoMotion, GroundedEgo, own_car, plan_ego
@@ -116,6 +117,11 @@ def _replayed(config: SimulateConfig, seed: int, rng: np.random.Generator) -> Dr
     replay = read_replay(Path(config.replay or ""), rng)
     offsets = sweep_times_us(config, generator(seed, 0, 1))
     inside = tuple(us for us in offsets if us * 1e-6 <= replay.duration_s)
+    if not inside:
+        raise UserError(
+            f"replay: the boxes in {config.replay} span {replay.duration_s:g} s, less than one "
+            f"sweep at sweep_hz = {config.sweep_hz:g}; raise --sweep_hz or give a longer log"
+        )
     sensor = lidar_sensor(config.sensor)
     return Drive(sensor, replay.world, replay.actors, replay.ego, replay.start_us, inside)
 
