@@ -264,4 +264,4 @@ def visibility_level(
         alone: Rays that would meet it if it stood alone.
     """
     share = seen / np.maximum(alone, 1)
-    return (1 + np.digitize(share, [0.4, 0.6, 0.8])).astype(np.int8)
+    return np.asarray(1 + np.digitize(share, [0.4, 0.6, 0.8]), np.int8)
