@@ -140,7 +140,10 @@ def load_weights(module: nn.Module, directory: Path | str, *, partial: bool = Fa
         shape_changed=tuple(sorted(common - fitting)),
     )
     if not report.complete and not partial:
-        raise UserError(f"{folder} does not fit the model: {report}; partial=True loads what fits")
+        raise UserError(
+            f"{folder} does not fit the model: {report}; give the model the values of "
+            f"{folder / CONFIG}"
+        )
     module.load_state_dict({name: stored[name] for name in fitting}, strict=False)
     return report
 

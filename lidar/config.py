@@ -363,7 +363,7 @@ class TransferConfig:
 
     adapt_input: Literal["zero_pad", "skip"] = "zero_pad"
     """More input features than the weights know: zero_pad = new columns of zeros at the end;
-    skip = leave conv_input as initialised (counts as shape-changed, so it needs --partial)."""
+    skip = leave conv_input as initialised (counts as shape-changed: a partial load)."""
 
 
 @dataclass(frozen=True)

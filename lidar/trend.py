@@ -280,7 +280,9 @@ def pick_frames(scenes: list[SceneFeatures], frame: Int[Tensor, " batch"]) -> Sc
     return scenes[0]._replace(volume=torch.stack(volumes))
 
 
-def over_processes(counts: Float[Tensor, "supervised terms"]) -> Tensor:
+def over_processes(
+    counts: Float[Tensor, "supervised terms"],
+) -> Float[Tensor, "supervised terms"]:
     """Sum denominators over all processes, in the unit of one.
 
     Distributed training averages gradients, so the sum is divided by the number of processes.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from foretell.errors import UserError
@@ -102,7 +103,8 @@ def load_state(
     if failed and not partial:
         raise UserError(
             f"{len(failed)} trained keys of the backbone do not load{_first(sorted(failed))}: "
-            f"{report}; --partial loads what fits"
+            f"{report}; build the network with the widths and inputs of the file, or load what "
+            "fits with partial=True"
         )
     encoder.load_state_dict(fitting, strict=False)
     return report
@@ -134,8 +136,10 @@ def convert_bias(state: Mapping[str, Tensor], *, bias: bool) -> tuple[dict[str, 
     return converted, changed
 
 
-def pad_input(weight: Tensor, in_channels: int) -> Tensor:
-    """Zero columns at the end of [Cout, kz, ky, kx, Cin] for input features that are new."""
+def pad_input(
+    weight: Float[Tensor, "out_channels kz ky kx known"], in_channels: int
+) -> Float[Tensor, "out_channels kz ky kx {in_channels}"]:
+    """Zero columns at the end of a convolution's weight for input features that are new."""
     new = weight.new_zeros(*weight.shape[:4], in_channels - weight.shape[4])
     return torch.cat([weight, new], 4)
 

@@ -7,7 +7,7 @@ a point is, not whether it moves; background = the rest. Labels serve evaluation
 """
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, Float64, UInt8
 from numpy import ndarray
 
 from lidar.data.evaluation_window import EvaluationWindow
@@ -34,25 +34,27 @@ def annotated_classes(window: EvaluationWindow, frame: int) -> UInt8[ndarray, " 
     return None if classes is None else classes[window.row[frame]]
 
 
-def measured_points_tn(window: EvaluationWindow, frame: int) -> ndarray:
-    """Measured returns of a frame in its own sensor frame, [rays, 3] float64."""
+def measured_points_tn(window: EvaluationWindow, frame: int) -> Float64[ndarray, "rays 3"]:
+    """Measured returns of a frame in its own sensor frame, metres."""
     points_t0 = measured_points_t0(window, frame)
     return transform_points(invert(window.t0_SE3_tn[frame]), points_t0)
 
 
-def measured_points_flu(window: EvaluationWindow, frame: int) -> ndarray:
-    """Measured returns of a frame in forward-left-up axes at its sensor, [rays, 3] float64."""
+def measured_points_flu(window: EvaluationWindow, frame: int) -> Float64[ndarray, "rays 3"]:
+    """Measured returns of a frame in forward-left-up axes at its sensor, metres."""
     flu_R_lidar = window.window.log.sensor.flu_R_lidar
     return np.asarray(measured_points_tn(window, frame) @ flu_R_lidar.T)
 
 
-def measured_points_t0(window: EvaluationWindow, frame: int) -> ndarray:
-    """Measured returns of a frame in the t0 sensor frame, o + r d, [rays, 3] float64."""
+def measured_points_t0(window: EvaluationWindow, frame: int) -> Float64[ndarray, "rays 3"]:
+    """Measured returns of a frame in the t0 sensor frame, o + r d, metres."""
     return points_on_rays(window, frame, window.range_m[frame])
 
 
-def points_on_rays(window: EvaluationWindow, frame: int, range_m: ndarray) -> ndarray:
-    """o + r d in the t0 sensor frame, [rays, 3] float64."""
+def points_on_rays(
+    window: EvaluationWindow, frame: int, range_m: Float[ndarray, " rays"]
+) -> Float64[ndarray, "rays 3"]:
+    """o + r d in the t0 sensor frame, metres, for a range on each of the frame's rays."""
     direction = window.direction[frame].astype(np.float64)
     points: ndarray = window.origin[frame] + range_m[:, None] * direction
     return points
@@ -83,8 +85,13 @@ def ray_groups(
     return groups
 
 
-def is_moving(points: ndarray, boxes: Boxes) -> Bool[ndarray, " points"]:
-    """Points in a box of a track faster than 0.5 m/s; an unknown velocity counts as at rest."""
+def is_moving(points: Float[ndarray, "points 3"], boxes: Boxes) -> Bool[ndarray, " points"]:
+    """Points in a box of a track faster than 0.5 m/s; an unknown velocity counts as at rest.
+
+    Args:
+        points: x y z in the frame of the boxes, metres.
+        boxes: Boxes of the same sweep; each side is grown by `MARGIN_M`.
+    """
     fast = np.nan_to_num(np.linalg.norm(boxes.velocity_mps, axis=1)) > MOVING_MPS
     inside = np.asarray(points_in_boxes(points, boxes.boxes[fast], MARGIN_M))
     moving: ndarray = inside.any(axis=1)

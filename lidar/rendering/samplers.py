@@ -6,7 +6,7 @@ deterministic middle of every bin or quantile, as in evaluation.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 FLOOR = 1e-5
@@ -69,7 +69,7 @@ def importance(
 
 def merge(
     first: Float[Tensor, "*rays first"], second: Float[Tensor, "*rays second"]
-) -> tuple[Float[Tensor, "*rays both"], Tensor]:
+) -> tuple[Float[Tensor, "*rays both"], Int64[Tensor, "*rays both"]]:
     """Both sets of ranges in ascending order, and the order that sorts their concatenation."""
     ranges, order = torch.cat([first, second], dim=-1).sort(dim=-1, stable=True)
     return ranges, order

@@ -31,9 +31,12 @@ def run(config: SimulateConfig, options: RunOptions) -> None:
     number of workers.
 
     Raises:
-        UserError: The folder holds something else.
+        UserError: The folder holds something else, or the log to replay cannot be read; then
+            nothing is written.
     """
     root = Path(options.out or default_out("lidar-simulate", "default"))
+    if config.replay is not None:
+        build_drive(config, options.seed, 0)  # Raises before the folder is claimed.
     _claim(root, config, options.seed)
     RunDirectory.create("lidar-simulate", config, dataclasses.replace(options, out=str(root)))
     waiting = [scene for scene in range(config.scenes) if not _mark(root, config, scene).exists()]

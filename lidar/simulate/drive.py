@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int8, Int16, Int32
+from jaxtyping import Bool, Float32, Float64, Int8, Int16, Int32, Int64
 from numpy import ndarray
 
+from foretell.errors import UserError
 from lidar.simulate.actors import Actor
 from lidar.simulate.config import CLASSES, SimulateConfig
 from lidar.simulate.ego import EgoMotion, GroundedEgo, own_car, plan_ego
@@ -116,6 +117,11 @@ def _replayed(config: SimulateConfig, seed: int, rng: np.random.Generator) -> Dr
     replay = read_replay(Path(config.replay or ""), rng)
     offsets = sweep_times_us(config, generator(seed, 0, 1))
     inside = tuple(us for us in offsets if us * 1e-6 <= replay.duration_s)
+    if not inside:
+        raise UserError(
+            f"replay: the boxes in {config.replay} span {replay.duration_s:g} s, less than one "
+            f"sweep at sweep_hz = {config.sweep_hz:g}; raise --sweep_hz or give a longer log"
+        )
     sensor = lidar_sensor(config.sensor)
     return Drive(sensor, replay.world, replay.actors, replay.ego, replay.start_us, inside)
 
@@ -238,12 +244,24 @@ def _annotate(drive: Drive, time_s: float, hits: Hits, truth: Truth) -> Annotati
     centre[:, 2] += half_height
     counted = truth.actor[truth.actor >= 0].astype(np.int64)
     seen = np.bincount(hits.actor[hits.actor >= 0], minlength=actors)
-    share = seen / np.maximum(hits.alone, 1)
     return Annotations(
         centre,
         poses.yaw[:, 0],
         np.array(velocity).reshape(-1, 2),
         _present(drive, instant)[:, 0],
         np.bincount(counted, minlength=actors).astype(np.int32),
-        (1 + np.digitize(share, [0.4, 0.6, 0.8])).astype(np.int8),
+        visibility_level(seen, hits.alone),
     )
+
+
+def visibility_level(
+    seen: Int64[ndarray, " actors"], alone: Int64[ndarray, " actors"]
+) -> Int8[ndarray, " actors"]:
+    """1-4 for a share seen / alone below 0.4, 0.6, 0.8, or more; 1 where no ray could see it.
+
+    Args:
+        seen: Rays that meet each actor.
+        alone: Rays that would meet it if it stood alone.
+    """
+    share = seen / np.maximum(alone, 1)
+    return np.asarray(1 + np.digitize(share, [0.4, 0.6, 0.8]), np.int8)

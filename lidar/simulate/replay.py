@@ -4,6 +4,7 @@ The log's surroundings are unknown; the ground is a plane through the bottoms of
 walls and poles where nothing ever passes.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ CLASS_OF_AV2: dict[str, str] = {
     "ARTICULATED_BUS": "bus",
     "VEHICULAR_TRAILER": "trailer",
     "MESSAGE_BOARD_TRAILER": "trailer",
+    "TRAFFIC_LIGHT_TRAILER": "trailer",
     "MOTORCYCLE": "motorcycle",
     "MOTORCYCLIST": "motorcycle",
     "BICYCLE": "bicycle",
@@ -41,12 +43,14 @@ CLASS_OF_AV2: dict[str, str] = {
     "BOLLARD": "traffic_cone",
     "CONSTRUCTION_BARREL": "traffic_cone",
 }
-"""Categories that are replayed; others (signs, dogs, wheelchairs, ...) are left out."""
+"""Categories that are replayed; others (signs, dogs, strollers, ...) have no class of ours and are
+left out, counted in the log."""
 
 _POSE_COLUMNS = ("timestamp_ns", "qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
 _BOX_COLUMNS = ("track_uuid", "category", "length_m", "width_m", "height_m")
 _EDGE_S = 0.06
 _REACH_M = 110.0
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,8 +85,10 @@ class Replay:
 def read_replay(folder: Path, rng: np.random.Generator) -> Replay:
     """Read `annotations.feather` and `city_SE3_egovehicle.feather` of a log.
 
+    Boxes of categories that are not in `CLASS_OF_AV2` are left out; how many is logged.
+
     Raises:
-        UserError: A file is missing or damaged.
+        UserError: A file is missing or damaged, or the files do not belong together.
     """
     poses = _read(folder, "city_SE3_egovehicle.feather", _POSE_COLUMNS)
     rows = _read(folder, "annotations.feather", (*_POSE_COLUMNS, *_BOX_COLUMNS))
@@ -90,6 +96,12 @@ def read_replay(folder: Path, rng: np.random.Generator) -> Replay:
     order = np.argsort(pose_ns)
     city_SE3_ego = _transforms(poses)[order]
     times_ns = np.unique(rows["timestamp_ns"].to_numpy(np.int64))
+    if not len(times_ns) or not np.isin(times_ns, pose_ns).all():
+        raise UserError(
+            f"replay: {folder} holds no box, or boxes at times without a pose; give the folder of "
+            "an Argoverse 2 log with both files as published"
+        )
+    _log_left_out(rows["category"])
     start_ns = int(times_ns[0])
     at = np.searchsorted(pose_ns[order], rows["timestamp_ns"].to_numpy(np.int64))
     at = np.clip(at, 0, len(order) - 1)
@@ -128,6 +140,13 @@ def _read(folder: Path, name: str, columns: tuple[str, ...]) -> Any:
         return pandas.read_feather(path, columns=list(columns))
     except (OSError, ValueError) as error:  # pyarrow's errors of damage and of absent columns
         raise UserError(f"replay: cannot read {path}: {error}; copy it again") from None
+
+
+def _log_left_out(category: Any) -> None:
+    counts = category[~category.isin(list(CLASS_OF_AV2))].value_counts()
+    if len(counts):
+        named = ", ".join(f"{count} {name}" for name, count in counts.items())
+        _LOG.info("replay: %d of %d boxes left out: %s", counts.sum(), len(category), named)
 
 
 def _transforms(rows: Any) -> Float64[ndarray, "rows 4 4"]:

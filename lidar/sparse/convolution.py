@@ -20,8 +20,8 @@ def sparse_convolution(
 ) -> Float[Tensor, "outputs out_channels"]:
     """Cross-correlation over occupied voxels, with a hand-written backward pass.
 
-    out[i] = bias + sum_k in[j] W_k over the pairs (j, i) of offset k. Products may be bf16 or fp16;
-    the sum over offsets is at least fp32.
+    out[i] = bias + sum_k in[j] W_k over the pairs (j, i) of offset k. Products may be bf16 or, on
+    CUDA, fp16; the sum over offsets and the gradients of weight and bias are at least fp32.
 
     Args:
         feats: Input features, one row per input voxel.
@@ -33,10 +33,14 @@ def sparse_convolution(
     Returns:
         Output features in the type of `feats`.
     """
+    kind = feats.dtype
+    if kind == torch.float16 and feats.device.type == "cpu":
+        # There fp16 products are many times slower than fp32 ones, and they overflow at 65504.
+        feats, weight = feats.float(), weight.float()
     result: Tensor = _SparseConvolution.apply(  # type: ignore[no-untyped-call]
         feats, weight, bias, kernel_map, inverse
     )
-    return result
+    return result.to(kind)
 
 
 class _SparseConvolution(torch.autograd.Function):
@@ -63,7 +67,7 @@ class _SparseConvolution(torch.autograd.Function):
             grad_feats, grad_weight = _backward(
                 feats, grad, weight, ctx.kernel_map, ctx.inverse, (wants_feats, wants_weight)
             )
-        grad_bias = grad.sum(0) if wants_bias else None
+        grad_bias = grad.sum(0, dtype=_wide(grad)) if wants_bias else None
         return grad_feats, grad_weight, grad_bias, None, None
 
 

@@ -197,7 +197,7 @@ def test_trained_keys_raise_unless_partial(fault: str) -> None:
         state[key] = state[key][:2]
     else:
         state[key := "conv5.0.weight"] = torch.zeros(3)
-    with pytest.raises(UserError, match=f"{key}.*--partial"):
+    with pytest.raises(UserError, match=f"{key}.*widths and inputs of the file.*partial=True"):
         load_state(random_encoder(), state, {})
     report = load_state(random_encoder(), state, {}, partial=True)
     assert report.outcome[key] == fault

@@ -276,6 +276,7 @@ def test_training_starts_from_a_saved_model(tmp_path, foretell, street_root, tin
         torch.testing.assert_close(trained[name], kept[name], rtol=0, atol=1e-6)
     answer = foretell(*command, "--encoder.channels", "[4, 4, 4, 4]", "--out", tmp_path / "other")
     assert answer.code == 2 and "does not fit the model" in answer.err
+    assert f"give the model the values of {model / 'config.json'}" in answer.err
     answer = foretell(*command, "--init", tmp_path, "--out", tmp_path / "third")
     assert answer.code == 2 and "no model in" in answer.err
 

@@ -240,6 +240,23 @@ def test_t21_switch_changes_only_what_it_names(name):
     assert any(not torch.equal(value, after[term]) for term, value in before.items())
 
 
+def test_t21_decoder_type_changes_only_the_decoder():
+    batch, (sdf, occupancy) = make_batch(), [model(decoder=d).eval() for d in DECODERS.values()]
+    one, other = (
+        {name: value for name, value in network.state_dict().items() if name[:8] != "decoder."}
+        for network in (sdf, occupancy)
+    )
+    assert one.keys() == other.keys() and "recurrence.conv1.weight" in one
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    scenes = (
+        network.roll_out(
+            network.encode(batch.points, batch.point_batch, 2), batch.action, batch.t_s.diff(dim=1)
+        )
+        for network in (sdf, occupancy)
+    )
+    assert all(torch.equal(a.volume, b.volume) for a, b in zip(*scenes, strict=True))
+
+
 @pytest.mark.parametrize("level", ["scratch", "nf", "rec", "full"])
 def test_t21_ablation_levels(level):
     network, recurrent = model(ablation=AblationConfig(level)), level in ("rec", "full")

@@ -26,12 +26,9 @@ def tiny() -> SimulateConfig:
 
 
 @pytest.fixture(scope="session")
-def nuscenes_root(tmp_path_factory: pytest.TempPathFactory, open3d: object) -> Path:
+def nuscenes_config() -> SimulateConfig:
     """One full-resolution drive of 2.5 s in which all ten classes stand close, and a val drive."""
-    from lidar.simulate.command import run
-
-    root = tmp_path_factory.mktemp("nuscenes")
-    config = dataclasses.replace(
+    return dataclasses.replace(
         TINY,
         duration_s=2.5,
         sweep_hz=4.0,
@@ -39,5 +36,15 @@ def nuscenes_root(tmp_path_factory: pytest.TempPathFactory, open3d: object) -> P
         sensor="hdl32",
         num_actors=ActorCounts(pedestrian=24, bicycle=6, motorcycle=6, truck=5, trailer=3, bus=4),
     )
-    run(config, RunOptions(out=str(root), seed=0, quiet=True))
+
+
+@pytest.fixture(scope="session")
+def nuscenes_root(
+    tmp_path_factory: pytest.TempPathFactory, open3d: object, nuscenes_config: SimulateConfig
+) -> Path:
+    """The drives of `nuscenes_config`, seed 0."""
+    from lidar.simulate.command import run
+
+    root = tmp_path_factory.mktemp("nuscenes")
+    run(nuscenes_config, RunOptions(out=str(root), seed=0, quiet=True))
     return root

@@ -159,6 +159,57 @@ def test_replay_without_a_log_says_what_is_missing(tmp_path) -> None:
         build_drive(config, 0, 0)
 
 
+def argoverse_log(folder: Path, categories: list[str], *, box_s=(0.0, 0.5, 1.0)) -> Path:
+    """A log of one second at rest: one box of each category at every time, 5 m apart."""
+    pandas = pytest.importorskip("pandas")
+    folder.mkdir()
+    still = {"qw": 1.0, "qx": 0.0, "qy": 0.0, "qz": 0.0, "tx_m": 0.0, "ty_m": 0.0, "tz_m": 0.0}
+    poses = [{"timestamp_ns": 500_000_000 * k} | still for k in range(3)]
+    pandas.DataFrame(poses).to_feather(folder / "city_SE3_egovehicle.feather")
+    boxes = [
+        {"timestamp_ns": round(1e9 * time), "track_uuid": f"{i}", "category": name}
+        | {"length_m": 1.0, "width_m": 1.0, "height_m": 1.0}
+        | still
+        | {"tx_m": 5.0 + 5.0 * i}
+        for time in box_s
+        for i, name in enumerate(categories)
+    ]
+    pandas.DataFrame(boxes).to_feather(folder / "annotations.feather")
+    return folder
+
+
+def replayed(log: Path, **changes: object) -> SimulateConfig:
+    return SimulateConfig(scenes=1, val_scenes=0, duration_s=1.0, replay=str(log), **changes)
+
+
+def test_a_log_that_cannot_be_replayed_leaves_the_folder_free(tmp_path) -> None:
+    with pytest.raises(UserError, match="replay: no city_SE3_egovehicle.feather in /nonexist"):
+        run(replayed(Path("/nonexist")), RunOptions(out=str(tmp_path / "out")))
+    assert not (tmp_path / "out").exists()
+
+
+def test_categories_without_a_class_are_left_out_and_counted(tmp_path, caplog) -> None:
+    log = argoverse_log(
+        tmp_path / "log", ["STROLLER", "PEDESTRIAN", "DOG", "TRAFFIC_LIGHT_TRAILER"]
+    )
+    with caplog.at_level("INFO", "lidar"):
+        drive = build_drive(replayed(log), 0, 0)
+    assert [actor.name for actor in drive.actors] == ["pedestrian", "trailer"]
+    assert caplog.messages == ["replay: 6 of 12 boxes left out: 3 STROLLER, 3 DOG"]
+    caplog.clear()
+    build_drive(replayed(argoverse_log(tmp_path / "all", ["BUS"])), 0, 0)
+    assert not caplog.messages
+
+
+def test_boxes_without_poses_and_short_logs_are_one_line(tmp_path) -> None:
+    late = argoverse_log(tmp_path / "late", ["BUS"], box_s=(0.0, 1.5))
+    with pytest.raises(UserError, match="replay: .*late holds no box, or boxes at times without"):
+        build_drive(replayed(late), 0, 0)
+    short = argoverse_log(tmp_path / "short", ["BUS"], box_s=(0.5,))
+    with pytest.raises(UserError, match="short span 0 s, less than one sweep at sweep_hz = 20"):
+        build_drive(replayed(short), 0, 0)
+
+
 def test_replay_of_a_damaged_log_is_one_line(tmp_path) -> None:
     pandas = pytest.importorskip("pandas")
     config = SimulateConfig(scenes=1, val_scenes=0, replay=str(tmp_path))

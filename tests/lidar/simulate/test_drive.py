@@ -5,7 +5,7 @@ import pytest
 
 from lidar.simulate.collisions import overlapping
 from lidar.simulate.config import CLASSES, ActorCounts, SimulateConfig
-from lidar.simulate.drive import build_drive, sweeps
+from lidar.simulate.drive import build_drive, sweeps, visibility_level
 from lidar.simulate.ego import EGO_LENGTH_M, EGO_WIDTH_M, REAR_AXLE_M
 
 
@@ -88,6 +88,12 @@ def test_switches_change_what_they_name(open3d, tiny, change) -> None:
     distorted = "motion_distortion" in change
     assert (sweep.point_time_s.min() < -0.04) == distorted
     assert (sweep.truth.actor == -2).any() == (not distorted)
+
+
+def test_visibility_levels_begin_at_their_share() -> None:
+    seen = np.array([0, 39, 40, 59, 60, 79, 80, 100, 0])
+    alone = np.array([100, 100, 100, 100, 100, 100, 100, 100, 0])
+    assert visibility_level(seen, alone).tolist() == [1, 1, 2, 2, 3, 3, 4, 4, 1]
 
 
 def test_wrong_configurations_say_what_is_allowed() -> None:

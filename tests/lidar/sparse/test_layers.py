@@ -194,21 +194,73 @@ def test_grid_too_small_for_the_stride() -> None:
         SparseConv3d(3, 3, 3, stride=2, padding=0).double()(cloud((2, 4, 4)))
 
 
-def test_bfloat16_is_near_fp32() -> None:
+HALVES = {torch.bfloat16: 2e-2, torch.float16: 2e-3}
+"""Allowed difference to fp32, relative to the largest value."""
+
+
+@pytest.mark.parametrize("kind", HALVES)
+@pytest.mark.parametrize("name", ["submanifold", "strided", "inverse"])
+def test_half_precision_is_near_fp32(name: str, kind: torch.dtype) -> None:
     x = cloud((6, 8, 8), channels=16)
-    layer = SubMConv3d(16, 16)
-    x = x.with_feats(x.feats.detach().float())
-    with torch.autocast("cpu", torch.bfloat16):
-        low = layer(x).feats
-        (gradient,) = torch.autograd.grad(low.float().sum(), layer.weight)
-    low = low.detach()
-    full = layer(x).feats
-    (expected,) = torch.autograd.grad(full.sum(), layer.weight)
-    full = full.detach()
-    assert low.dtype == torch.bfloat16
-    assert float((low.float() - full).abs().max() / full.abs().max()) < 2e-2
-    assert gradient.dtype == torch.float32
-    assert float((gradient - expected).abs().max() / expected.abs().max()) < 2e-2
+    x = x.with_feats(x.feats.detach().float().requires_grad_())
+    if name == "inverse":
+        coarse = SparseConv3d(16, 16, 3, stride=2, padding=1)(x)
+        feats = coarse.feats.detach().requires_grad_()
+        up = SparseInverseConv3d(16, 16, 3, stride=2, padding=1)
+        run, layer = (lambda: up(coarse.with_feats(feats), x)), up
+    else:
+        feats = x.feats
+        down = SparseConv3d(16, 16, 3, stride=2, padding=1)
+        layer = down if name == "strided" else SubMConv3d(16, 16)
+        run = lambda: layer(x)  # noqa: E731
+    results = []
+    for enabled in (True, False):
+        with torch.autocast("cpu", kind, enabled=enabled):
+            out = run().feats
+        assert out.dtype == (kind if enabled else torch.float32)
+        leaves = [feats, layer.weight, layer.bias]
+        grads = torch.autograd.grad(out.float().square().sum(), leaves)
+        assert {grad.dtype for grad in grads} == {torch.float32}
+        results.append([out.detach().float(), *grads])
+    for low, full in zip(*results, strict=True):
+        assert float((low - full).abs().max() / full.abs().max()) < HALVES[kind]
+
+
+@pytest.mark.parametrize(("kind", "large"), [(torch.bfloat16, 256.0), (torch.float16, 2048.0)])
+def test_half_products_are_summed_in_fp32(kind: torch.dtype, large: float) -> None:
+    """26 ones beside a number whose neighbours in half precision are 2 apart."""
+    coords = torch.cat([torch.zeros(27, 1), torch.ones(3, 3, 3).nonzero()], dim=1).int()
+    layer = SubMConv3d(1, 1)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+        layer.weight[0, 1, 1, 1] = large
+        layer.bias.zero_()
+    feats = torch.ones(27, 1, requires_grad=True)
+    with torch.autocast("cpu", kind):
+        out = layer(SparseTensor(coords, feats, (3, 3, 3), 1)).feats
+    assert out[13].item() == large + 26
+    down = torch.ones(27, 1, dtype=kind)
+    down[0], down[1] = large, 2.0
+    by_feats, by_weight, by_bias = torch.autograd.grad(
+        out, [feats, layer.weight, layer.bias], down, retain_graph=True
+    )
+    # 24 ones, 2 and `large` from the neighbours, `large` from itself; rounded once, at the end.
+    assert by_feats[13].item() == torch.tensor(2 * large + 26).to(kind).item()
+    assert by_weight[0, 1, 1, 1, 0].item() == torch.tensor(large + 27).to(kind).item()
+    assert by_bias.item() == large + 27  # the bias is fp32
+    (by_bias,) = torch.autograd.grad(out, layer.bias, torch.full_like(out, 4096.0))
+    assert by_bias.item() == 27 * 4096  # fp16 ends at 65504
+
+
+def test_fp16_products_that_cancel_do_not_overflow_on_cpu() -> None:
+    layer = SubMConv3d(1, 1, (1, 1, 3), bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([300.0, 1.0, -300.0]).view(1, 1, 1, 3, 1))
+    coords = torch.tensor([[0, 0, 0, x] for x in range(3)])
+    feats = torch.tensor([[300.0], [5.0], [300.0]], requires_grad=True)
+    with torch.autocast("cpu", torch.float16):
+        out = layer(SparseTensor(coords, feats, (1, 1, 3), 1)).feats
+    assert out[1].item() == 5.0  # 90,000 + 5 - 90,000
 
 
 @pytest.mark.parametrize("channels", [(3, 4), (4, 4), (16, 5)])
