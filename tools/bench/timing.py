@@ -107,7 +107,7 @@ def show(values: list[float], *, scale: float = 1.0, digits: int = 3) -> str:
 
 
 def print_turns(label: str, taken: Mapping[str, list[Seconds]]) -> dict[str, float]:
-    """Print CPU ms, ours first, and return the median of peer / ours for each peer.
+    """Print a row of CPU ms and return the median of peer / ours for each peer.
 
     Args:
         label: Start of the row.
@@ -122,8 +122,7 @@ def print_turns(label: str, taken: Mapping[str, list[Seconds]]) -> dict[str, flo
             ratios = [peer / own for peer, own in zip(cpu, ours, strict=True)]
             cells[-1] += f" ratio {show(ratios, digits=2)}"
             medians[name] = statistics.median(ratios)
-    between = " | " if len(cells) <= 3 else f"\n  {'':15s} "
-    print(f"  {label:15s} " + between.join(cells), flush=True)
+    print(f"  {label:15s} " + " | ".join(cells), flush=True)
     return medians
 
 

@@ -24,7 +24,7 @@ import timing
 
 timing.one_thread()
 
-PEERS = "TREND 65 min per epoch on 8 A100, 60 without; ViDAR 63 GB, 7 days on 8 A100"
+PEERS = "TREND 65 min per epoch on 8 A100, its baselines 60; ViDAR 63 GB, 7 days on 8 A100"
 PARTS = ("data loading", "encoder", "f_3D", "field + render", "optimiser")
 
 
