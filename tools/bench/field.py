@@ -182,8 +182,8 @@ def compare(label: str, case: Callable[[Setting], Graph], setting: Setting, roun
     report(label, graphs, rounds)
 
 
-def compare_types(setting: Setting, rounds: int) -> None:
-    """Print the whole step in float32, in bf16 and compiled."""
+def compare_types(setting: Setting, rounds: int, few: int) -> None:
+    """Print the whole step in float32 (`rounds`), in bf16 and compiled (`few`)."""
     naive = dataclasses.replace(setting, implementation="naive")
     plain = whole_step(setting)
     report("whole step, float32", {"ours": plain, "naive": whole_step(naive)}, rounds)
@@ -191,7 +191,7 @@ def compare_types(setting: Setting, rounds: int) -> None:
         ours, theirs = (whole_step(each, bf16=bf16, compiled=not bf16) for each in (setting, naive))
         for name, graph in (("ours", ours), ("naive", theirs)):
             print(f"  {label}: {name} differs from float32 by {difference(graph, plain):.1e}")
-        report(label, {"ours": ours, "naive": theirs, "ours float32": plain}, rounds)
+        report(label, {"ours": ours, "naive": theirs, "ours float32": plain}, few)
     print("  TF32 exists on GPUs alone: not run")
 
 
@@ -225,7 +225,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="*", default=[32, 64, 128])
     parser.add_argument("--chunks", type=int, nargs="*", default=[1024, 4096, 12288])
     parser.add_argument("--chunk-rays", type=int, default=12288)
-    parser.add_argument("--chunk-rounds", type=int, default=3)
+    parser.add_argument("--few", type=int, default=5, help="rounds of bf16, compiled and chunks")
     parser.add_argument("--child", help="one case, as JSON")
     args = parser.parse_args()
     if args.child:
@@ -242,8 +242,8 @@ def _print_table(args: argparse.Namespace) -> None:
     timing.print_versions("torch")
     print(
         f"device cpu, batch {args.batch} x {args.rays} rays x {SAMPLES} samples, volume of "
-        f"{CHANNELS} x {' x '.join(map(str, shape))}; {args.rounds} rounds, of chunks "
-        f"{args.chunk_rounds}\ncpu ms: median [quartiles]; ratio = contestant / ours"
+        f"{CHANNELS} x {' x '.join(map(str, shape))}; {args.rounds} rounds, of "
+        f"bf16, compiled and chunks {args.few}\ncpu ms: median [quartiles]; ratio = contestant / ours"
     )
     for width in args.widths:
         setting = make(rays=args.rays, width=width)
@@ -258,10 +258,10 @@ def _print_table(args: argparse.Namespace) -> None:
             dataclasses.replace(setting, implementation=implementation, dtype=dtype)
         ),
     )
-    compare_types(setting, args.rounds)
+    compare_types(setting, args.rounds, args.few)
     print()
     for chunk in args.chunks:
-        compare_chunk(make(rays=args.chunk_rays, chunk=chunk), args.chunk_rounds)
+        compare_chunk(make(rays=args.chunk_rays, chunk=chunk), args.few)
 
 
 if __name__ == "__main__":
