@@ -243,7 +243,8 @@ def _print_table(args: argparse.Namespace) -> None:
     print(
         f"device cpu, batch {args.batch} x {args.rays} rays x {SAMPLES} samples, volume of "
         f"{CHANNELS} x {' x '.join(map(str, shape))}; {args.rounds} rounds, of "
-        f"bf16, compiled and chunks {args.few}\ncpu ms: median [quartiles]; ratio = contestant / ours"
+        f"bf16, compiled and chunks {args.few}\n"
+        "cpu ms: median [quartiles]; ratio = contestant / ours"
     )
     for width in args.widths:
         setting = make(rays=args.rays, width=width)
