@@ -20,7 +20,7 @@ timing.one_thread()
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 COMMANDS = {
-    "field.py": ["--rays", "4096", "--rounds", "20"],
+    "field.py": ["--rays", "4096", "--rounds", "20", "--few", "3"],
     "recurrence.py": ["--rounds", "5"],
     "sparse_conv.py": ["--repeats", "11", "--channels", "16", "32", "64"],
     "nuscenes_index.py": ["--turns", "5"],
