@@ -20,8 +20,9 @@ timing.one_thread()
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
 COMMANDS = {
-    "field.py": ["--rays", "4096", "--rounds", "5"],
-    "sparse_conv.py": ["--repeats", "11", "--channels", "16", "64"],
+    "field.py": ["--rays", "4096", "--rounds", "20", "--few", "3"],
+    "recurrence.py": ["--rounds", "5"],
+    "sparse_conv.py": ["--repeats", "11", "--channels", "16", "32", "64"],
     "nuscenes_index.py": ["--turns", "5"],
     "multisweep.py": ["--turns", "80"],
     "simulate.py": ["--sweeps", "20", "--repeats", "5"],
@@ -57,13 +58,40 @@ class Aim:
         return f"| {self.name} | {wanted} | {f'{value:g} {spread}'.strip()} | {verdict} |"
 
 
+def _step_row(shape: str, batch: int) -> str:
+    """A row of train_step.py up to its wall time."""
+    return rf"(?m)^ *{shape} +{batch} .*?\] +[\d.]+ +"
+
+
+WIDTHS, CHUNKS, DEPTHS, SHAPES = (32, 64, 128), (1024, 4096, 12288), (2, 5), ("nuScenes", "ONCE")
 AIMS = (
-    Aim("interpolation + first layer: direct / ours, time", "field.py",
-        r"interpolation \+ first layer" + RATIO, at_least=3.5),
+    *(Aim(f"grid_sample / gather of eight corners, {width} channels, time", "field.py",
+          rf"(?s)d1 = {width}\n.*?interpolation alone both" + RATIO) for width in WIDTHS),
+    *(Aim(f"interpolation + first layer of {width}: direct / ours, time", "field.py",
+          rf"(?s)d1 = {width}\n.*?first layer both" + RATIO, at_least=3.5) for width in WIDTHS),
     Aim("whole rendering + field step: direct / ours, time", "field.py",
-        r"whole step" + RATIO, at_least=2.0),
-    Aim("peak memory of that step: ours / direct", "field.py",
-        r"(?m)peak memory.*MiB, ([\d.]+)$", at_most=0.5),
+        r"whole step, float32 both.*?naive" + RATIO, at_least=2.0),
+    *(Aim(f"the same, {kind}", "field.py", rf"whole step, {kind} both.*?naive" + RATIO)
+      for kind in ("bf16", "compiled")),
+    *(Aim(f"peak memory, 12,288 rays, chunks of {chunk}: ours / direct", "field.py",
+          rf"chunk {chunk} peak memory.*ours / naive ([\d.]+)", at_most=0.5) for chunk in CHUNKS),
+    *(Aim(f"12,288 rays, chunks of {chunk}: direct / ours, time", "field.py",
+          rf"chunk {chunk} both.*naive" + RATIO) for chunk in CHUNKS),
+    *(Aim(f"first convolution of f_3D, D = {depth}: repeated copy / ours, time", "recurrence.py",
+          rf"D = {depth} both.*concatenated" + RATIO) for depth in DEPTHS),
+    *(Aim(f"the same, D = {depth}: torch's conv3d of the copy / ours, time", "recurrence.py",
+          rf"D = {depth} both.*naive" + RATIO) for depth in DEPTHS),
+    *(Aim(f"training step, {shape}, batch {batch}: samples/s", "train_step.py",
+          _step_row(shape, batch) + r"([\d.]+)") for shape in SHAPES for batch in (1, 3)),
+    *(Aim(f"training step, {shape}, batch {batch}: peak GiB", "train_step.py",
+          _step_row(shape, batch) + r"[\d.]+ +([\d.]+)", at_most=24.0 if batch == 1 else None)
+      for shape in SHAPES for batch in (1, 3)),
+    *(Aim(f"training step, {shape}, batch 1: time of field / encoder", "train_step.py",
+          _step_row(shape, 1) + r".*field / encoder ([\d.]+)", at_most=0.5) for shape in SHAPES),
+    Aim("sparse convolution, slowest row: ours / spconv, time", "sparse_conv.py",
+        r"slowest of all rows: ours / spconv ([\d.]+)", at_most=2.0),
+    Aim("sparse convolution, slowest row of 32 and 64 channels: ours / spconv, time",
+        "sparse_conv.py", r"slowest of rows of 32 and 64.*ours / spconv ([\d.]+)", at_most=1.0),
     Aim("sparse convolution forward: dense conv3d / ours", "sparse_conv.py",
         r"forward .*conv3d" + RATIO),
     Aim("sparse convolution backward: dense conv3d / ours", "sparse_conv.py",
@@ -144,11 +172,12 @@ def _page(rows: str, sections: list[str], minutes: float) -> str:
 
 `make bench` on {date}, commit {commit or "unknown"}, {minutes:.0f} minutes, one thread.
 
-The machine was shared: other work ran on its cores meanwhile (the load average stands above each
-table). Peer and ours take turns in one run, and ratios are formed turn by turn, so only ratios
-compare. Times are CPU times of the process, except in `field.py`, whose times are wall times.
-Numbers are medians, in `blocks.py` ratios of the smallest times; brackets hold the first and third
-quartile.
+The load average above each table tells whether other work ran on the cores. Peer and ours take
+turns in one run, and ratios are formed turn by turn, so only ratios compare. Times are CPU times of
+the process. Numbers are medians, in `blocks.py` ratios of the smallest times; brackets hold the
+first and third quartile. Large cases take fewer rounds, as each table says. TF32 and all other GPU
+figures were not run. A dash is a figure without an aim; the shares of encoder, f_3D, field and data
+loading in a training step are in the table of `train_step.py`.
 
 | what | aim | measured | |
 |---|---|---|---|

@@ -8,9 +8,11 @@ clouds run. `--spconv` is a folder made by
 spconv's CPU backward calls torch.cuda.current_stream although it does not use it; a stub stands in
 here, so that it can be timed at all. Ratios are peer / ours turn by turn, CPU time; above 1 ours is
 faster. Only ratios of one run mean anything on a shared machine. Dense conv3d runs on the small
-grid at the smallest width.
+grid at the smallest width. With spconv the last lines hold the slowest row against it: the bar is
+at most twice its time everywhere, the aim not to be slower at 32 and 64 channels.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -24,6 +26,7 @@ timing.one_thread()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
+from twins import Graph, report  # noqa: E402
 
 from lidar.geometry.voxel_grid import VoxelGrid, voxelise_mean  # noqa: E402
 from lidar.sparse.kernel_map import submanifold_map  # noqa: E402
@@ -33,9 +36,8 @@ from lidar.sparse.tensor import SparseTensor  # noqa: E402
 
 DENSE_CELLS = 1_000_000
 """Largest grid that dense conv3d is given."""
-
-Step = Callable[[], timing.Seconds]
-"""Runs once and says how long that took."""
+AIMED_CHANNELS = (32, 64)
+"""Widths at which ours should not be slower than spconv."""
 
 
 def main() -> None:
@@ -52,39 +54,48 @@ def main() -> None:
     timing.print_versions("torch", "numpy")
     print(f"spconv {spconv.__version__ if spconv else 'not given'}, {args.repeats} turns")
     print("3x3x3 submanifold convolution, cpu ms: median [quartiles]; ratio = peer / ours")
+    against: dict[str, float] = {}  # spconv / ours of every row
+    aimed: dict[str, float] = {}
     for name, coords, shape in _clouds(args.data):
         sites = Sites(coords, shape, 1)
         pairs = len(submanifold_map(sites, (3, 3, 3)).in_rows) / len(coords)
         print(f"\n{name}: {len(coords)} voxels, {pairs:.1f} pairs per voxel, grid {shape}")
         dense = shape[0] * shape[1] * shape[2] <= DENSE_CELLS
-        _report("kernel map", _map_steps(coords, shape, spconv), args.repeats)
+        ratios = timing.print_turns(
+            "kernel map", timing.take_turns(_map_steps(coords, shape, spconv), args.repeats)
+        )
+        if spconv:
+            against[f"{name}, kernel map"] = ratios["spconv"]
         for channels in args.channels:
-            forward, backward = _conv_steps(
+            graphs = _convolutions(
                 coords, shape, channels, spconv, dense and channels == min(args.channels)
             )
-            _report(f"C={channels} forward", forward, args.repeats)
-            _report(f"C={channels} backward", backward, args.repeats)
+            label = f"C={channels}"
+            passes = report(label, graphs, args.repeats, parts=["forward", "backward"])
+            if spconv:
+                rows = {f"{name}, {label} {part}": r["spconv"] for part, r in passes.items()}
+                against |= rows
+                aimed |= rows if channels in AIMED_CHANNELS else {}
+    if spconv:
+        print()
+        _print_slowest("all rows", against)
+        _print_slowest(f"rows of {' and '.join(map(str, AIMED_CHANNELS))} channels", aimed)
 
 
-def _report(label: str, steps: dict[str, Step], repeats: int) -> None:
-    taken = {
-        name: [seconds.cpu for seconds in runs]
-        for name, runs in timing.take_turns(steps, repeats).items()
-    }
-    cells = []
-    for name, seconds in taken.items():
-        cells.append(f"{name} {timing.show(seconds, scale=1e3, digits=2)}")
-        if name != "ours":
-            ratios = [peer / own for peer, own in zip(seconds, taken["ours"], strict=True)]
-            cells[-1] += f" ratio {timing.show(ratios, digits=2)}"
-    print(f"  {label:15s} " + " | ".join(cells), flush=True)
+def _print_slowest(which: str, ratios: dict[str, float]) -> None:
+    """The row where ours is slowest against spconv."""
+    row = min(ratios, key=ratios.__getitem__, default=None)
+    if row is not None:
+        print(f"slowest of {which}: ours / spconv {1 / ratios[row]:.2f} ({row})")
 
 
-def _map_steps(coords: Tensor, shape: tuple[int, int, int], spconv: Any) -> dict[str, Step]:
+def _map_steps(
+    coords: Tensor, shape: tuple[int, int, int], spconv: Any
+) -> dict[str, Callable[[], timing.Seconds]]:
     def ours() -> None:
         submanifold_map(Sites(coords, shape, 1), (3, 3, 3)).tiles(inverse=False)
 
-    steps = {"ours": _timed(ours)}
+    steps = {"ours": functools.partial(timing.timed, ours)}
     if spconv:
         from spconv.pytorch import ops
 
@@ -95,19 +106,17 @@ def _map_steps(coords: Tensor, shape: tuple[int, int, int], spconv: Any) -> dict
                 [0] * 3, True,
             )  # fmt: skip
 
-        steps["spconv"] = _timed(theirs)
+        steps["spconv"] = functools.partial(timing.timed, theirs)
     return steps
 
 
-def _conv_steps(
+def _convolutions(
     coords: Tensor, shape: tuple[int, int, int], channels: int, spconv: Any, dense: bool
-) -> tuple[dict[str, Step], dict[str, Step]]:
+) -> dict[str, Graph]:
     feats = torch.randn(len(coords), channels, requires_grad=True)
     layer = SubMConv3d(channels, channels, bias=False)
     ours = SparseTensor(coords, feats, shape, 1)
-    runs: dict[str, tuple[Callable[[], Tensor], list[Tensor]]] = {
-        "ours": (lambda: layer(ours).feats, [feats, layer.weight])
-    }
+    graphs = {"ours": Graph(lambda: layer(ours).feats, [feats, layer.weight])}
     if spconv:
         peer = spconv.SubMConv3d(
             channels, channels, 3, bias=False, indice_key="key", algo=spconv.ConvAlgo.Native
@@ -116,50 +125,25 @@ def _conv_steps(
             peer.weight.copy_(layer.weight)
         theirs = spconv.SparseConvTensor(feats, coords, list(shape), 1)
         theirs.indice_dict = peer(theirs).indice_dict  # the timed calls reuse its map
-        runs["spconv"] = (lambda: peer(theirs).features, [feats, peer.weight])
+        graphs["spconv"] = Graph(lambda: peer(theirs).features, [feats, peer.weight])
+        _check(graphs["ours"], graphs["spconv"])
     if dense:
         volume = ours.dense().detach().requires_grad_()
         kernel = layer.weight.detach().permute(0, 4, 1, 2, 3).contiguous().requires_grad_()
-        runs["conv3d"] = (
-            lambda: torch.nn.functional.conv3d(volume, kernel, padding=1),
-            [volume, kernel],
+        graphs["conv3d"] = Graph(
+            lambda: torch.nn.functional.conv3d(volume, kernel, padding=1), [volume, kernel]
         )
         at_sites = (
-            runs["conv3d"][0]().detach()[0].permute(1, 2, 3, 0)[tuple(coords[:, 1:].long().T)]
+            graphs["conv3d"].forward().detach()[0].permute(1, 2, 3, 0)[*coords[:, 1:].long().T]
         )
         torch.testing.assert_close(at_sites, layer(ours).feats.detach(), rtol=1e-4, atol=1e-4)
-    _check(runs)
-    return (
-        {name: _timed(run) for name, (run, _) in runs.items()},
-        {name: _backward_step(run, leaves) for name, (run, leaves) in runs.items()},
-    )
+    return graphs
 
 
-def _check(runs: dict[str, tuple[Callable[[], Tensor], list[Tensor]]]) -> None:
+def _check(ours: Graph, peer: Graph) -> None:
     """Our numbers must be the peer's before their times are compared."""
-    if "spconv" not in runs:
-        return
-    results = []
-    for name in ("ours", "spconv"):
-        run, leaves = runs[name]
-        out = run()
-        grads = torch.autograd.grad(out, leaves, torch.ones_like(out))
-        results.append([out.detach(), *grads])
-    for mine, theirs in zip(*results, strict=True):
+    for mine, theirs in zip(ours.results(), peer.results(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
-
-
-def _timed(run: Callable[[], Any]) -> Step:
-    return lambda: timing.timed(run)
-
-
-def _backward_step(run: Callable[[], Tensor], leaves: list[Tensor]) -> Step:
-    def step() -> timing.Seconds:
-        out = run()
-        grad = torch.ones_like(out)
-        return timing.timed(lambda: torch.autograd.grad(out, leaves, grad))
-
-    return step
 
 
 def _clouds(data: str | None) -> list[tuple[str, Tensor, tuple[int, int, int]]]:

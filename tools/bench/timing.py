@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 MIB = 2**20
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Seconds:
 
     cpu: float
     wall: float
+
+    def __add__(self, other: "Seconds") -> "Seconds":
+        """Both, one after the other."""
+        return Seconds(self.cpu + other.cpu, self.wall + other.wall)
 
     def __truediv__(self, count: int) -> "Seconds":
         """Each of `count` equal parts."""
@@ -69,8 +74,8 @@ def timed(run: Callable[[], Any]) -> Seconds:
 
 
 def take_turns(
-    steps: Mapping[str, Callable[[], Seconds]], repeats: int, *, warm_up: int = 1
-) -> dict[str, list[Seconds]]:
+    steps: Mapping[str, Callable[[], T]], repeats: int, *, warm_up: int = 1
+) -> dict[str, list[T]]:
     """Run every step once a turn, so that a busy stretch of the machine hits all alike.
 
     Args:
@@ -78,7 +83,7 @@ def take_turns(
         repeats: Turns kept.
         warm_up: Turns before them.
     """
-    taken: dict[str, list[Seconds]] = {name: [] for name in steps}
+    taken: dict[str, list[T]] = {name: [] for name in steps}
     for turn in range(warm_up + repeats):
         for name, step in steps.items():
             seconds = step()
@@ -99,6 +104,26 @@ def show(values: list[float], *, scale: float = 1.0, digits: int = 3) -> str:
     """`median [first quartile, third quartile]`."""
     low, middle, high = (f"{value * scale:.{digits}f}" for value in spread(values))
     return f"{middle} [{low}, {high}]"
+
+
+def print_turns(label: str, taken: Mapping[str, list[Seconds]]) -> dict[str, float]:
+    """Print a row of CPU ms and return the median of peer / ours for each peer.
+
+    Args:
+        label: Start of the row.
+        taken: From `take_turns`, with ours under `ours`.
+    """
+    cells, medians = [], {}
+    ours = [seconds.cpu for seconds in taken["ours"]]
+    for name, runs in taken.items():
+        cpu = [seconds.cpu for seconds in runs]
+        cells.append(f"{name} {show(cpu, scale=1e3, digits=2)}")
+        if name != "ours":
+            ratios = [peer / own for peer, own in zip(cpu, ours, strict=True)]
+            cells[-1] += f" ratio {show(ratios, digits=2)}"
+            medians[name] = statistics.median(ratios)
+    print(f"  {label:15s} " + " | ".join(cells), flush=True)
+    return medians
 
 
 def print_ratio(
