@@ -195,9 +195,9 @@ class PretrainConfig:
                 "rays.n must be at least 1, render.n_uniform 2 and render.n_importance 0, got "
                 f"{self.rays.n}, {self.render.n_uniform} and {self.render.n_importance}"
             )
-        if self.curriculum.max_horizon < 1:
+        if self.curriculum.max_horizon < 0:
             raise ValueError(
-                f"curriculum.max_horizon must be at least 1, got {self.curriculum.max_horizon}"
+                f"curriculum.max_horizon must not be negative, got {self.curriculum.max_horizon}"
             )
         if not 0 <= self.curriculum.p <= 1:
             raise ValueError(f"curriculum.p must lie in [0, 1], got {self.curriculum.p}")

@@ -1,13 +1,16 @@
 """Dense 3D convolution that is fast on CPU too.
 
-torch runs float32 `conv3d` on CPU by an unblocked algorithm, `conv2d` by oneDNN. A volume of few
-depth cells is therefore convolved as images: the k depth neighbours of a slice become channels of
-one 2D convolution. The sums are the same, only their order differs.
+For float32 on CPU torch takes oneDNN's `conv3d` only from two volumes on, or where batch x channels
+x depth x height exceeds 20,480, and else an unblocked algorithm several times slower. A single
+small volume is therefore cut in two halves that overlap by the kernel's reach. The sums are the
+same.
 """
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
+
+_TORCH_TAKES_ONEDNN = 20_480
 
 
 def conv3d(
@@ -16,27 +19,27 @@ def conv3d(
     bias: Float[Tensor, " c_out"] | None = None,
 ) -> Float[Tensor, "batch c_out d h w"]:
     """Cross-correlation with zero padding that keeps the size, for odd kernels and stride 1."""
+    single_small = len(x) == 1 and x[..., 0].numel() <= _TORCH_TAKES_ONEDNN
+    if x.device.type == "cpu" and single_small:
+        return conv3d_halved(x, weight, bias)
     padding = (weight.shape[2] // 2, weight.shape[3] // 2, weight.shape[4] // 2)
-    if x.device.type != "cpu":
-        return functional.conv3d(x, weight, bias, padding=padding)
-    return conv3d_folded(x, weight, bias)
+    return functional.conv3d(x, weight, bias, padding=padding)
 
 
-def conv3d_folded(
+def conv3d_halved(
     x: Float[Tensor, "batch c_in d h w"],
     weight: Float[Tensor, "c_out c_in kd kh kw"],
     bias: Float[Tensor, " c_out"] | None = None,
 ) -> Float[Tensor, "batch c_out d h w"]:
-    """The same by one 2D convolution of slices with their depth neighbours as channels."""
-    batch, _, depth, height, width = x.shape
-    kernel = weight.shape[2]
-    padded = functional.pad(x, (0, 0, 0, 0, kernel // 2, kernel // 2))
-    slices = padded.unfold(2, kernel, 1)  # [batch, c_in, d, h, w, kd]
-    images = slices.permute(0, 2, 1, 5, 3, 4).reshape(batch * depth, -1, height, width)
-    folded = weight.flatten(1, 2)  # [c_out, c_in * kd, kh, kw]
-    padding = (weight.shape[3] // 2, weight.shape[4] // 2)
-    y = functional.conv2d(images, folded, bias, padding=padding)
-    return y.view(batch, depth, -1, height, width).transpose(1, 2).contiguous()
+    """The same by one convolution of the left and the right halves, twice the batch."""
+    width, reach = x.shape[4], weight.shape[4] // 2
+    half = -(-width // 2)
+    padded = functional.pad(x, (reach, 2 * half - width + reach))
+    halves = padded.unfold(4, half + 2 * reach, half)  # [batch, c_in, d, h, 2, half + 2 reach]
+    padding = (weight.shape[2] // 2, weight.shape[3] // 2, 0)
+    y = functional.conv3d(halves.movedim(4, 1).flatten(0, 1), weight, bias, padding=padding)
+    joined = y.unflatten(0, (-1, 2)).movedim(1, 4).flatten(4)
+    return joined[..., :width].contiguous()
 
 
 class SameConv3d(nn.Conv3d):

@@ -1,22 +1,23 @@
-"""The folded convolution is torch's conv3d, values and gradients."""
+"""The halved convolution is torch's conv3d, values and gradients."""
 
 import pytest
 import torch
 from torch.nn import functional
 
-from foretell.blocks.conv3d import SameConv3d, conv3d_folded
+from foretell.blocks.conv3d import SameConv3d, conv3d_halved
 
 
+@pytest.mark.parametrize("width", [1, 6, 7])
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("kernel", [1, 3, 5])
-def test_folded_equals_conv3d(depth: int, kernel: int) -> None:
+def test_halved_equals_conv3d(depth: int, kernel: int, width: int) -> None:
     torch.manual_seed(0)
-    x = torch.randn(2, 3, depth, 6, 7, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, 3, depth, 6, width, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(4, 3, kernel, kernel, kernel, dtype=torch.float64, requires_grad=True)
     bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
-    cotangent = torch.randn(2, 4, depth, 6, 7, dtype=torch.float64)
+    cotangent = torch.randn(2, 4, depth, 6, width, dtype=torch.float64)
     expected = functional.conv3d(x, weight, bias, padding=kernel // 2)
-    result = conv3d_folded(x, weight, bias)
+    result = conv3d_halved(x, weight, bias)
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-12)
     for ours, theirs in zip(
         torch.autograd.grad(result, (x, weight, bias), cotangent),
@@ -24,6 +25,15 @@ def test_folded_equals_conv3d(depth: int, kernel: int) -> None:
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_float32_volumes_of_any_batch(batch: int) -> None:
+    torch.manual_seed(0)
+    layer = SameConv3d(3, 4)
+    x = torch.randn(batch, 3, 2, 5, 7)
+    exact = functional.conv3d(x.double(), layer.weight.double(), layer.bias.double(), padding=1)
+    torch.testing.assert_close(layer(x).double(), exact, rtol=0, atol=1e-5)
 
 
 def test_even_kernel_is_refused() -> None:
