@@ -82,7 +82,10 @@ def test_their_neighbours_are_fine():
         ({"eval": {"max_range_m": 0.5}}, "^eval: min_range_m .* got 1 and 0.5"),
         ({"render": {"near": -1}}, "^render: near and chunk must not be negative, got -1 and 0"),
         ({"render": {"chunk": -5}}, "^render: near and chunk must not be negative, got 1 and -5"),
-        ({"curriculum": {"max_horizon": -3}}, "^curriculum.max_horizon must not be negative, got -3"),
+        (
+            {"curriculum": {"max_horizon": -3}},
+            "^curriculum.max_horizon must not be negative, got -3",
+        ),
         ({"aug": {"scale": 2}}, "^aug: rotation_rad .* scale must lie in .* got 0 and 2"),
         ({"rays": {"ego_box": [1, 2, 3]}}, "^rays: ego_box needs x_min x_max y_min y_max"),
         ({"rays": {"ego_box": [1, -1, 0, 2]}}, "^rays: ego_box needs x_min x_max y_min y_max"),
