@@ -38,7 +38,7 @@ def conv3d_halved(
     halves = padded.unfold(4, half + 2 * reach, half)  # [batch, c_in, d, h, 2, half + 2 reach]
     padding = (weight.shape[2] // 2, weight.shape[3] // 2, 0)
     y = functional.conv3d(halves.movedim(4, 1).flatten(0, 1), weight, bias, padding=padding)
-    joined = y.unflatten(0, (-1, 2)).movedim(1, 4).flatten(4)
+    joined: Tensor = y.unflatten(0, (-1, 2)).movedim(1, 4).flatten(4)
     return joined[..., :width].contiguous()
 
 
