@@ -183,11 +183,6 @@ class PretrainConfig:
         self.decoder.refuse_detail(self.field)
         if not 0 <= self.mask.ratio < 1:
             raise ValueError(f"mask.ratio must lie in [0, 1), got {self.mask.ratio}")
-        if self.mask.type == "none" and self.mask.ratio not in (0, MaskConfig.ratio):
-            raise ValueError(
-                f"mask.ratio {self.mask.ratio:g} has no effect with mask.type none: set it to 0 "
-                "or choose a type"
-            )
         if self.rays.only_masked and self.mask.type == "none":
             raise ValueError("rays.only_masked leaves no ray with mask.type none: change one")
         if self.rays.n < 1 or self.render.n_uniform < 2 or self.render.n_importance < 0:

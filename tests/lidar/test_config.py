@@ -91,7 +91,6 @@ def test_their_neighbours_are_fine():
         ({"rays": {"ego_box": [1, -1, 0, 2]}}, "^rays: ego_box needs x_min x_max y_min y_max"),
         ({"rec": {"f_act": []}}, "^rec: f_act needs at least one width"),
         ({"rec": {"f_act": [8, 0]}}, r"^rec: widths of f_act must be positive, got \[8, 0\]"),
-        ({"mask": {"type": "none", "ratio": 0.7}}, "^mask.ratio 0.7 has no effect with mask.type"),
         ({"loss": {"weights": [0, 0, 0]}}, "^loss.weights are all 0"),
         ({"rays": {"surprise_weight": 0.0}}, "rays.surprise_weight and rays.surprise_m must be"),
         ({"rays": {"ground_weight": 0.5}}, "^rays: ground_weight has no effect with ground_filter"),
