@@ -1,5 +1,7 @@
 """Every convolution equals the dense one: values, input and weight gradients."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -207,12 +209,12 @@ def test_half_precision_is_near_fp32(name: str, kind: torch.dtype) -> None:
         coarse = SparseConv3d(16, 16, 3, stride=2, padding=1)(x)
         feats = coarse.feats.detach().requires_grad_()
         up = SparseInverseConv3d(16, 16, 3, stride=2, padding=1)
-        run, layer = (lambda: up(coarse.with_feats(feats), x)), up
+        run, layer = partial(up, coarse.with_feats(feats), x), up
     else:
         feats = x.feats
         down = SparseConv3d(16, 16, 3, stride=2, padding=1)
         layer = down if name == "strided" else SubMConv3d(16, 16)
-        run = lambda: layer(x)  # noqa: E731
+        run = partial(layer, x)
     results = []
     for enabled in (True, False):
         with torch.autocast("cpu", kind, enabled=enabled):
