@@ -42,7 +42,7 @@ class Settings:
 
 
 SETTINGS = Settings()
-SMOKE = Settings((90,), 1, 1, 32, (3e-3,), 160, 32)
+SMOKE = Settings(epochs=1, batch=32, learning_rates=(3e-3,), num_words=160, held_out=32)
 
 
 def build(variant: str, settings: Settings = SETTINGS) -> WordClassifier:

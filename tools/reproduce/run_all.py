@@ -43,7 +43,7 @@ def main(words: Sequence[str] | None = None) -> None:
     folder = options.out or (SMOKE_RESULTS if options.smoke else RESULTS)
     if options.smoke and folder.resolve() == RESULTS:
         parser.error(f"--smoke does not write to {RESULTS}")
-    tables = []
+    tables, failures = [], []
     for name in NAMES:
         experiment = load(name)
         study = Study(
@@ -52,10 +52,15 @@ def main(words: Sequence[str] | None = None) -> None:
             jobs=options.jobs,
         )
         if not options.plan and name in (options.task or NAMES):
-            study.run(rows(experiment, smoke=options.smoke))
+            try:
+                study.run(rows(experiment, smoke=options.smoke))
+            except UserError as error:  # the other tasks go on; told at the end
+                failures.append(str(error))
         columns = ["name", "variant", "seed", "settings", *study.metrics]
         tables.append((experiment, read_rows(study.path, columns)))
     atomic_write(folder / "blocks.md", summary(tables))
+    if failures:
+        raise UserError("; ".join(failures))
 
 
 def rows(experiment: Experiment, *, smoke: bool) -> list[Row]:
