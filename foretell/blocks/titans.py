@@ -1,7 +1,7 @@
 """Titans' neural memory as a layer: projections, gates and a learned start of the memory."""
 
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
 from foretell.blocks.checks import check_positive
-from foretell.blocks.protocol import SequenceMixer
 from foretell.blocks.segments import forward_rows
+from foretell.blocks.state_maps import LinearStateMixer
 from foretell.blocks.titans_memory import (
     Layers,
     MemoryCarry,
@@ -43,7 +43,7 @@ class TitansState(NamedTuple):
     """Inputs of q, k and v that the convolution still reads."""
 
 
-class TitansMemory(SequenceMixer):
+class TitansMemory(LinearStateMixer):
     """Neural memory of Titans (2501.00663, section 3): an MLP trained at test time.
 
     k, v, q = x W_K, x W_V, x W_Q, each through a causal depthwise convolution and SiLU, q and k of
@@ -64,7 +64,11 @@ class TitansMemory(SequenceMixer):
         normalise: Divide q and k by their Euclidean norms.
         zero_start: M_0 starts from 0 (it is learned all the same); at depth 1 alone, since an MLP
             of zeros has no gradient.
+        seed_dim: Width of the vector that `seed_state` takes; none = no such map.
+        readout_dim: Width of what `readout` gives; none = no such map.
     """
+
+    mapped_fields: ClassVar = ("weights", "momentum")
 
     def __init__(
         self,
@@ -79,6 +83,8 @@ class TitansMemory(SequenceMixer):
         silu: bool = True,
         normalise: bool = True,
         zero_start: bool = False,
+        seed_dim: int | None = None,
+        readout_dim: int | None = None,
     ) -> None:
         super().__init__()
         memory_dim = input_dim if memory_dim is None else memory_dim
@@ -86,6 +92,7 @@ class TitansMemory(SequenceMixer):
         check_positive(
             input_dim=input_dim, memory_dim=memory_dim, output_dim=output_dim,
             hidden_dim=hidden_dim, depth=depth, chunk_size=chunk_size, conv_width=conv_width,
+            seed_dim=seed_dim, readout_dim=readout_dim,
         )  # fmt: skip
         if zero_start and depth > 1:
             raise ValueError(f"zero_start needs depth 1, got {depth}: an MLP of zeros never learns")
@@ -105,6 +112,7 @@ class TitansMemory(SequenceMixer):
             self.conv_weight = nn.Parameter(torch.empty(3 * memory_dim, conv_width))
             self.conv_bias = nn.Parameter(torch.empty(3 * memory_dim))
         self.output = None if output_dim is None else nn.Linear(memory_dim, output_dim, bias=False)
+        self._make_maps(seed_dim, readout_dim)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -124,6 +132,7 @@ class TitansMemory(SequenceMixer):
             nn.init.uniform_(self.conv_bias, -bound, bound)
         if self.output is not None:
             self.output.reset_parameters()
+        self._reset_maps()
 
     def extra_repr(self) -> str:
         """Sizes for `print(module)`."""
@@ -149,9 +158,15 @@ class TitansMemory(SequenceMixer):
         held = weights if self.chunk_size > 1 else weights[:, :0]
         return TitansState(weights, torch.zeros_like(weights), held, position, conv)
 
-    def readout(self, state: TitansState) -> Float[Tensor, "batch size"]:
-        """The weights of the memory."""
-        return state.weights
+    def seed_state(self, h: Float[Tensor, "batch seed_dim"]) -> TitansState:
+        """M and S that a learned map makes of a vector, at position 0.
+
+        Raises:
+            ValueError: The block was made without `seed_dim`, or h has another width.
+        """
+        state: TitansState = super().seed_state(h)
+        held = state.weights if self.chunk_size > 1 else state.chunk_start
+        return state._replace(chunk_start=held)
 
     def step(
         self, x_t: Float[Tensor, "batch input_dim"], state: TitansState

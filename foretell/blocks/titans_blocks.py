@@ -37,6 +37,8 @@ class _MemoryAttention(SequenceMixer):
         depth: As in `TitansMemory`.
         hidden_dim: As in `TitansMemory`.
         chunk_size: As in `TitansMemory`; chunks count from the first token of P.
+        seed_dim: As in `TitansMemory`.
+        readout_dim: As in `TitansMemory`.
     """
 
     persistent_stays: ClassVar[bool]
@@ -52,14 +54,17 @@ class _MemoryAttention(SequenceMixer):
         depth: int = 2,
         hidden_dim: int | None = None,
         chunk_size: int = 16,
+        seed_dim: int | None = None,
+        readout_dim: int | None = None,
     ) -> None:
         super().__init__()
         if num_persistent < 0:
             raise ValueError(f"num_persistent must be at least 0, got {num_persistent}")
         self.input_dim = self.output_dim = input_dim
         self.memory = TitansMemory(
-            input_dim, depth=depth, hidden_dim=hidden_dim, chunk_size=chunk_size
-        )
+            input_dim, depth=depth, hidden_dim=hidden_dim, chunk_size=chunk_size,
+            seed_dim=seed_dim, readout_dim=readout_dim,
+        )  # fmt: skip
         self.chunk_invariant = self.memory.chunk_invariant
         self.attention = SlidingWindowAttention(
             input_dim, num_heads, window=window,
@@ -88,6 +93,23 @@ class _MemoryAttention(SequenceMixer):
             lambda t: t.to(place).expand(batch, *t.shape[1:]), after
         )
         return state
+
+    def seed_state(self, h: Float[Tensor, "batch seed_dim"]) -> MemoryAttentionState:
+        """After P, which the memory that a learned map makes of a vector has read.
+
+        Raises:
+            ValueError: The block was made without `seed_dim`, or h has another width.
+        """
+        attention = self.attention.init_state(len(h), h.device)
+        return self._absorb(MemoryAttentionState(self.memory.seed_state(h), attention))
+
+    def readout(self, state: MemoryAttentionState) -> Float[Tensor, "batch readout_dim"]:
+        """A learned summary of the memory.
+
+        Raises:
+            ValueError: The block was made without `readout_dim`.
+        """
+        return self.memory.readout(state.memory)
 
     def forward(
         self,
@@ -151,7 +173,8 @@ class MemoryAsGate(_MemoryAttention):
         return self._gate(y, told), MemoryAttentionState(memory, attention)
 
     def _absorb(self, state: MemoryAttentionState) -> MemoryAttentionState:
-        _, memory = self.memory(self.attention.persistent[None], state.memory)
+        rows = len(state.memory.position)
+        _, memory = self.memory(self.attention.persistent.expand(rows, -1, -1), state.memory)
         return state._replace(memory=memory)
 
     def _run(
@@ -200,7 +223,8 @@ class MemoryAsLayer(_MemoryAttention):
         return y, MemoryAttentionState(memory, attention)
 
     def _absorb(self, state: MemoryAttentionState) -> MemoryAttentionState:
-        return self._run(self.persistent[None], state, None)[1]
+        rows = len(state.memory.position)
+        return self._run(self.persistent.expand(rows, -1, -1), state, None)[1]
 
     def _run(
         self,

@@ -57,6 +57,8 @@ class MemoryAsContext(SequenceMixer):
         depth: As in `TitansMemory`.
         hidden_dim: As in `TitansMemory`.
         causal_guard: See above; without it the block is neither causal nor streamable.
+        seed_dim: As in `TitansMemory`.
+        readout_dim: As in `TitansMemory`.
     """
 
     chunk_invariant = False
@@ -71,6 +73,8 @@ class MemoryAsContext(SequenceMixer):
         depth: int = 2,
         hidden_dim: int | None = None,
         causal_guard: bool = True,
+        seed_dim: int | None = None,
+        readout_dim: int | None = None,
     ) -> None:
         super().__init__()
         if segment_size < 1:
@@ -79,8 +83,9 @@ class MemoryAsContext(SequenceMixer):
         self.segment_size, self.causal_guard = segment_size, causal_guard
         self.causal = self.streamable = causal_guard
         self.memory = TitansMemory(
-            input_dim, depth=depth, hidden_dim=hidden_dim, chunk_size=segment_size
-        )
+            input_dim, depth=depth, hidden_dim=hidden_dim, chunk_size=segment_size,
+            seed_dim=seed_dim, readout_dim=readout_dim,
+        )  # fmt: skip
         self.attention = PersistentAttention(input_dim, num_heads, num_persistent=num_persistent)
 
     def reset_parameters(self) -> None:
@@ -106,6 +111,22 @@ class MemoryAsContext(SequenceMixer):
         empty = memory.conv.new_zeros(batch, self.segment_size - 1, 2 * self.input_dim)
         taps = memory.conv.new_zeros(batch, self.input_dim, memory.conv.shape[-1])
         return MemoryContextState(memory, SegmentState(empty, empty, taps))
+
+    def seed_state(self, h: Float[Tensor, "batch seed_dim"]) -> MemoryContextState:
+        """The memory that a learned map makes of a vector, and no step yet.
+
+        Raises:
+            ValueError: The block was made without `seed_dim`, or h has another width.
+        """
+        return self.init_state(len(h), h.device)._replace(memory=self.memory.seed_state(h))
+
+    def readout(self, state: MemoryContextState) -> Float[Tensor, "batch readout_dim"]:
+        """A learned summary of the memory.
+
+        Raises:
+            ValueError: The block was made without `readout_dim`.
+        """
+        return self.memory.readout(state.memory)
 
     def step(
         self, x_t: Float[Tensor, "batch input_dim"], state: MemoryContextState

@@ -8,6 +8,9 @@ from foretell.blocks.lssl import LSSL
 from foretell.blocks.mamba2 import Mamba2
 from foretell.blocks.prefix_attention import PrefixLinearAttention, taylor_features
 from foretell.blocks.s4d import S4D
+from foretell.blocks.titans import TitansMemory
+from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
+from foretell.blocks.titans_context import MemoryAsContext
 
 DIM = 4
 MAKERS = {
@@ -19,6 +22,8 @@ MAKERS = {
     "mamba2_channel": lambda **o: Mamba2(DIM, 3, head_dim=2, per_channel=True, **o),
     "mamba2_norm": lambda **o: Mamba2(DIM, 3, head_dim=2, max_state_norm=0.1, **o),
     "prefix_attention": lambda **o: PrefixLinearAttention(DIM, 2, feature_dim=2, **o),
+    "titans": lambda **o: TitansMemory(DIM, chunk_size=3, **o),
+    "titans_tokens": lambda **o: TitansMemory(DIM, depth=2, chunk_size=1, **o),
 }
 BLOCKS = pytest.mark.parametrize("name", MAKERS)
 
@@ -108,6 +113,8 @@ def test_low_precision_keeps_the_state_wide(name):
         lambda **o: S4D(2001, 500, **o),
         lambda **o: Mamba2(1001, 500, head_dim=2, **o),
         lambda **o: PrefixLinearAttention(2, 1, feature_dim=70, head_dim=220, **o),
+        lambda **o: TitansMemory(4, 710, **o),
+        lambda **o: MemoryAsGate(710, 1, depth=1, **o),
     ],
 )
 @pytest.mark.parametrize("option", ["seed_dim", "readout_dim"])
@@ -145,3 +152,43 @@ def test_the_summary_of_a_windowed_mamba2_forgets():
     torch.testing.assert_close(block.readout(block(other)[1]), block.readout(end))
     other[:, 15:] += 1
     assert not torch.allclose(block.readout(block(other)[1]), block.readout(end))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **o: MemoryAsContext(DIM, 2, segment_size=3, **o),
+        lambda **o: MemoryAsGate(DIM, 2, window=3, chunk_size=3, **o),
+        lambda **o: MemoryAsLayer(DIM, 2, window=3, chunk_size=3, **o),
+    ],
+    ids=["context", "gate", "layer"],
+)
+def test_titans_beside_attention_starts_from_the_seed_of_its_memory(make):
+    torch.manual_seed(0)
+    block = make(seed_dim=5, readout_dim=2).double()
+    h, x = draw(3, 5).requires_grad_(), draw(3, 4, DIM)
+    y, end = block(x, block.seed_state(h))
+    (of_h,) = torch.autograd.grad(y[:, 2].square().sum(), h, retain_graph=True)
+    assert of_h.count_nonzero() == h.numel()
+    state = block.seed_state(h)
+    looped = []
+    for x_t in x.unbind(1):
+        y_t, state = block.step(x_t, state)
+        looped.append(y_t)
+    torch.testing.assert_close(torch.stack(looped, 1), y, rtol=0, atol=1e-9)
+    numbers = torch.cat([end.memory.weights, end.memory.momentum], 1)
+    torch.testing.assert_close(block.readout(end), block.memory.summary(numbers))
+    for row in range(3):  # rows do not see each other
+        alone, _ = block(x[row : row + 1], block.seed_state(h[row : row + 1]))
+        torch.testing.assert_close(alone[0], y[row], rtol=0, atol=1e-9)
+    # A seed that maps to the learned start is the learned start.
+    with torch.no_grad():
+        block.memory.seed.weight.zero_()
+        start = torch.cat([weight.flatten() for weight in block.memory.start])
+        block.memory.seed.bias.copy_(torch.cat([start, torch.zeros_like(start)]))
+    torch.testing.assert_close(block(x, block.seed_state(h))[0], block(x)[0], rtol=0, atol=1e-9)
+    plain = make().double()
+    with pytest.raises(ValueError, match="make it with seed_dim"):
+        plain.seed_state(h)
+    with pytest.raises(ValueError, match="make it with readout_dim"):
+        plain.readout(end)
