@@ -24,6 +24,8 @@ HARD = 0.7
 """The weaker side of a claim must stay below this accuracy, else the task was too easy."""
 MARGIN = 0.02
 """Accuracies so close count as equal even where the spread is smaller."""
+RESOLUTION = 0.05
+"""With more spread than this no equality is told."""
 TRAINING_COLUMNS = ("validation_accuracy", "chosen", "parameters", "cpu_seconds")
 """What every row tells besides its accuracies."""
 
@@ -81,26 +83,29 @@ class Verdict:
     other: float
     spread: float
     """Sample standard deviation of the difference over the seeds."""
-    answer: Literal["reproduced", "not reproduced", "too easy to tell"]
+    answer: Literal["reproduced", "not reproduced", "too easy to tell", "undecided"]
 
 
 def judge(claim: Claim, rows: Sequence[Mapping[str, str]]) -> Verdict | None:
-    """Compare the two sides seed by seed; none without two seeds of both.
+    """Compare the two sides seed by seed; none without all seeds of both.
 
     A difference inside the spread is no difference. "Above" asks for more than the spread and for a
-    weaker side below `HARD`; "equal" for a difference inside the spread or `MARGIN`.
+    weaker side below `HARD`; "equal" for a difference inside the spread or `MARGIN`, and for a
+    spread of at most `RESOLUTION`, else it is undecided.
     """
     sides = [
         {row["seed"]: float(row[column]) for row in rows if row["variant"] == variant}
         for variant, column in (claim.one, claim.other)
     ]
     seeds = sorted(sides[0].keys() & sides[1].keys())
-    if len(seeds) < 2:
+    if len(seeds) < len(SEEDS):
         return None
     one, other = (statistics.mean(side[seed] for seed in seeds) for side in sides)
     spread = statistics.stdev(sides[0][seed] - sides[1][seed] for seed in seeds)
     if claim.kind == "equal":
         holds = abs(one - other) <= max(spread, MARGIN)
+        if holds and spread > RESOLUTION:
+            return Verdict(one, other, spread, "undecided")
     else:
         holds = one - other > spread
         if holds and other >= HARD:

@@ -129,8 +129,8 @@ EXPERIMENT = Experiment(
     "T/2 steps before",
     expected="without a remedy accuracy falls at 8T and 16T; each remedy, applied to the same "
     "weights without training, is above that",
-    trials=f"{SETTINGS.budget.told}; then three settings of each remedy (none: one), chosen on "
-    "validation sequences of 8T",
+    trials=f"{SETTINGS.budget.told}; then three settings of each remedy (without one there is "
+    "nothing to set), chosen on validation sequences of 8T",
     variants=("plain", "decay", "norm", "window"),
     columns={"accuracy_1": "T", "accuracy_8": "8T", "accuracy_16": "16T"},
     claims=(

@@ -103,8 +103,9 @@ EXPERIMENT = Experiment(
     title="Prefix linear attention on recall with the informative part first and last",
     source="2407.05483: causal linear attention depends on the order of what it reads, reading the "
     "prefix as a whole does not",
-    length=f"{SETTINGS.num_pairs + 2}: {SETTINGS.num_pairs} pairs of key and value, the question "
-    "(a key) before or after them, one step that answers",
+    length=f"{SETTINGS.num_pairs + 2 * SETTINGS.num_questions}: {SETTINGS.num_pairs} pairs of key "
+    f"and value, {SETTINGS.num_questions} questions (key and rank) before or after them, as many "
+    "steps that answer",
     chance=f"{1 / SETTINGS.num_values:.1%}",
     metric="right values",
     expected="with the question last the prefix form is above the causal form, which falls behind "

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Mapping, Sequence
 
-from experiment import HARD, MARGIN, SEEDS, Experiment, judge
+from experiment import HARD, MARGIN, RESOLUTION, SEEDS, Experiment, judge
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -17,7 +17,8 @@ the test is scored once.
 
 How a claim is judged: differences are paired by seed, s is their sample standard deviation. "Above"
 is reproduced if the mean difference exceeds s and the weaker side stays below {HARD:.0%}; "equal"
-if it is within s or {MARGIN:.0%}. A difference inside the spread is no difference.
+if it is within s or {MARGIN:.0%} and s is at most {RESOLUTION:.0%}, otherwise undecided. A
+difference inside the spread is no difference.
 """
 
 
