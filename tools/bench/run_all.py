@@ -177,7 +177,8 @@ turns in one run, and ratios are formed turn by turn, so only ratios compare. Ti
 the process. Numbers are medians, in `blocks.py` ratios of the smallest times; brackets hold the
 first and third quartile. Large cases take fewer rounds, as each table says. TF32 and all other GPU
 figures were not run. A dash is a figure without an aim; the shares of encoder, f_3D, field and data
-loading in a training step are in the table of `train_step.py`.
+loading in a training step are in the table of `train_step.py`. The sequence blocks at 16,384 steps,
+their growth, latency and memory: `tools/bench/blocks.py` by itself.
 
 | what | aim | measured | |
 |---|---|---|---|
