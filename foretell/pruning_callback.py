@@ -6,6 +6,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
+from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.pruning import (
     Which,
     apply_masks,
@@ -25,7 +26,8 @@ class Pruning(Callback):
     pruned comes from `magnitude_masks`.
 
     Masks are there from the setup on, in checkpoints too, so a run resumes and is tested with the
-    callback that it began with; the network must be built by then, not in `configure_model`.
+    callback that it began with; the network must be built by then, not in `configure_model`. What
+    is pruned stays so, also what was before the run.
     `foretell.blocks.pruning.remove_masks` makes the result permanent after training.
 
     Args:
@@ -59,19 +61,13 @@ class Pruning(Callback):
             raise ValueError(
                 f"steps must keep to 0 <= first_step <= last_step, got {first_step} and {last_step}"
             )
-        if every_n_steps < 1:
-            raise ValueError(f"every_n_steps must be at least 1, got {every_n_steps}")
+        check_positive(every_n_steps=every_n_steps)
+        check_choice("which", which, Which)
         self.percent, self.start_percent = percent, start_percent
         self.first_step, self.last_step, self.every_n_steps = first_step, last_step, every_n_steps
         self.which, self.part = which, part
         self._pruned_at = -1
         self._pruned_percent = 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"pruned_at": self._pruned_at}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._pruned_at = state_dict["pruned_at"]
 
     def setup(self, trainer: lightning.Trainer, pl_module: Any, stage: str) -> None:
         """Mask before the optimiser is built and a checkpoint read: both go by the parameters."""
@@ -79,8 +75,10 @@ class Pruning(Callback):
         apply_masks(network, kept_masks(network, which=self.which))
 
     def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        self._prune_if_due(trainer.global_step, self._network(pl_module))
+        """Prune dense weights; a resumed run prunes what it already has."""
+        self._pruned_at = -1
         self._pruned_percent = pruned_percent(self._network(pl_module), which=self.which)
+        self._prune_if_due(trainer.global_step, self._network(pl_module))
 
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -102,9 +100,9 @@ class Pruning(Callback):
         due = self.last_step if step >= self.last_step else step - since % self.every_n_steps
         if since < 0 or due == self._pruned_at:
             return
-        apply_masks(
-            network, magnitude_masks(network, self.scheduled_percent(due), which=self.which)
-        )
+        kept = kept_masks(network, which=self.which)
+        masks = magnitude_masks(network, self.scheduled_percent(due), which=self.which)
+        apply_masks(network, {name: mask & kept[name] for name, mask in masks.items()})
         self._pruned_at = due
         self._pruned_percent = pruned_percent(network, which=self.which)
 
