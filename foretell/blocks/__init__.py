@@ -23,14 +23,31 @@ if TYPE_CHECKING:
     from foretell.blocks.config import MixerConfig
     from foretell.blocks.conv_gated import ConvGRU, ConvLSTM
     from foretell.blocks.conv_recurrent import ConvRecurrence
+    from foretell.blocks.hippo import hippo_matrices
     from foretell.blocks.lssl import LSSL
     from foretell.blocks.mamba2 import Mamba2
-    from foretell.blocks.mamba2_weights import load_mamba2_weights
-    from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
+    from foretell.blocks.mamba2_weights import LoadReport, load_mamba2_weights
+    from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM, summarise
     from foretell.blocks.ngram import NgramHead, Quantiser
     from foretell.blocks.prefix_attention import PrefixLinearAttention
-    from foretell.blocks.protocol import SequenceMixer, detach_state, index_state
-    from foretell.blocks.random_graph import layered_graph
+    from foretell.blocks.protocol import (
+        SequenceMixer,
+        cat_states,
+        detach_state,
+        index_state,
+        state_numel,
+        state_to,
+    )
+    from foretell.blocks.pruning import (
+        apply_masks,
+        gradual_percent,
+        kept_masks,
+        magnitude_masks,
+        pruned_percent,
+        remove_masks,
+    )
+    from foretell.blocks.random_graph import LayeredGraph, graph_from_edges, layered_graph
+    from foretell.blocks.reber import encode_words, reber_words
     from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
     from foretell.blocks.s4d import S4D
     from foretell.blocks.segments import reset_from_cu_seqlens
@@ -52,6 +69,8 @@ _HOME = {
     "LRCN": "stack",
     "LSSL": "lssl",
     "LSTM": "recurrent",
+    "LayeredGraph": "random_graph",
+    "LoadReport": "mamba2_weights",
     "Mamba2": "mamba2",
     "MatrixGRU": "matrix_cells",
     "MatrixLSTM": "matrix_cells",
@@ -71,12 +90,26 @@ _HOME = {
     "Stack": "stack",
     "TimeDistributed": "stack",
     "TitansMemory": "titans",
+    "apply_masks": "pruning",
     "build_mixer": "build",
+    "cat_states": "protocol",
     "detach_state": "protocol",
+    "encode_words": "reber",
+    "gradual_percent": "pruning",
+    "graph_from_edges": "random_graph",
+    "hippo_matrices": "hippo",
     "index_state": "protocol",
+    "kept_masks": "pruning",
     "layered_graph": "random_graph",
     "load_mamba2_weights": "mamba2_weights",
+    "magnitude_masks": "pruning",
+    "pruned_percent": "pruning",
+    "reber_words": "reber",
+    "remove_masks": "pruning",
     "reset_from_cu_seqlens": "segments",
+    "state_numel": "protocol",
+    "state_to": "protocol",
+    "summarise": "matrix_cells",
 }
 
 __all__ = [
@@ -92,6 +125,8 @@ __all__ = [
     "ConvGRU",
     "ConvLSTM",
     "ConvRecurrence",
+    "LayeredGraph",
+    "LoadReport",
     "Mamba2",
     "MatrixGRU",
     "MatrixLSTM",
@@ -109,12 +144,26 @@ __all__ = [
     "Stack",
     "TimeDistributed",
     "TitansMemory",
+    "apply_masks",
     "build_mixer",
+    "cat_states",
     "detach_state",
+    "encode_words",
+    "gradual_percent",
+    "graph_from_edges",
+    "hippo_matrices",
     "index_state",
+    "kept_masks",
     "layered_graph",
     "load_mamba2_weights",
+    "magnitude_masks",
+    "pruned_percent",
+    "reber_words",
+    "remove_masks",
     "reset_from_cu_seqlens",
+    "state_numel",
+    "state_to",
+    "summarise",
 ]
 
 

@@ -25,17 +25,32 @@ PREFIXES = {
 
 
 class WeightMask(nn.Module):
-    """w -> w where the mask is True, else 0; so is the gradient, exactly."""
+    """w -> w where the mask is True, else 0; so is the gradient, exactly.
+
+    Args:
+        mask: True where the weight is kept.
+        fixed: True where there is a weight at all, none = everywhere. Part of the architecture, so
+            not in `state_dict`; no other mask reaches beyond it.
+    """
 
     mask: Bool[Tensor, "*shape"]
+    fixed: Bool[Tensor, "*shape"] | None
 
-    def __init__(self, mask: Bool[Tensor, "*shape"]) -> None:
+    def __init__(
+        self, mask: Bool[Tensor, "*shape"], fixed: Bool[Tensor, "*shape"] | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("mask", mask.clone())
+        self.register_buffer("fixed", None if fixed is None else fixed.clone(), persistent=False)
+
+    @property
+    def kept(self) -> Bool[Tensor, "*shape"]:
+        """Where the weight lives."""
+        return self.mask if self.fixed is None else self.mask & self.fixed
 
     def forward(self, weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         # Not w * mask: a masked weight or gradient that has diverged would leave NaN.
-        return weight.masked_fill(~self.mask, 0.0)
+        return weight.masked_fill(~self.kept, 0.0)
 
 
 def magnitude_masks(
@@ -46,7 +61,8 @@ def magnitude_masks(
     One threshold for all of them (2407.20601), linear interpolation between ranks. A weight equal
     to the threshold is kept, so the largest one survives 100 percent. Biases are never pruned.
     Weights under a mask count as the zeros they are: raise `percent` from call to call, since
-    less than the share of zeros keeps everything.
+    less than the share of zeros keeps everything. Outside a fixed mask (the missing edges of a
+    `SparseRecurrent`) there is no weight: nothing counts, nothing is kept.
 
     Args:
         module: Holds matrices named weight_ih_* and weight_hh_* somewhere, as the recurrent modules
@@ -57,20 +73,54 @@ def magnitude_masks(
     Returns:
         Masks by the name of the weight in the module, True where it is kept.
     """
-    check_choice("which", which, Which)
     if not 0 <= percent <= 100:
         raise ValueError(f"percent must lie in [0, 100], got {percent}")
-    magnitudes = {
-        f"{path}.{name}".lstrip("."): getattr(owner, name).detach().abs().double()
+    places = _matrices(module, which)
+    magnitudes = {path: getattr(*place).detach().abs().double() for path, place in places.items()}
+    exist = {path: _exists(*place) for path, place in places.items()}
+    threshold = _percentile(torch.cat([magnitudes[p][exist[p]] for p in places]), percent)
+    return {path: (magnitudes[path] >= threshold) & exist[path] for path in places}
+
+
+def kept_masks(
+    module: nn.Module, *, which: Which = "both"
+) -> dict[str, Bool[Tensor, "_rows _cols"]]:
+    """Masks in force, of the same matrices as `magnitude_masks`; all True where there is none."""
+    return {
+        path: _exists(*place) if found is None else found.kept.clone()
+        for path, place in _matrices(module, which).items()
+        for found in [_find_mask(*place)]
+    }
+
+
+def pruned_percent(module: nn.Module, *, which: Which = "both") -> float:
+    """Percent of the weights of these matrices that masks have pruned."""
+    kept = sum(int(mask.sum()) for mask in kept_masks(module, which=which).values())
+    total = sum(int(_exists(*place).sum()) for place in _matrices(module, which).values())
+    return 100 * (1 - kept / total)
+
+
+def _matrices(module: nn.Module, which: Which) -> dict[str, tuple[nn.Module, str]]:
+    """Owner and own name of every matrix to prune, by its name in the module."""
+    check_choice("which", which, Which)
+    found = {
+        f"{path}.{name}".lstrip("."): (owner, name)
         for path, owner in module.named_modules()
         for name in _tensor_names(owner)
         if name.startswith(PREFIXES[which])
     }
-    if not magnitudes:
+    if not found:
         names = " or ".join(f"{prefix}*" for prefix in PREFIXES[which])
         raise ValueError(f"module must hold matrices named {names}, got {type(module).__name__}")
-    threshold = _percentile(torch.cat([m.flatten() for m in magnitudes.values()]), percent)
-    return {name: magnitude >= threshold for name, magnitude in magnitudes.items()}
+    return found
+
+
+def _exists(owner: nn.Module, name: str) -> Bool[Tensor, "*shape"]:
+    """The fixed mask of a weight; all True where there is none."""
+    found = _find_mask(owner, name)
+    if found is not None and found.fixed is not None:
+        return found.fixed
+    return torch.ones_like(getattr(owner, name), dtype=torch.bool)
 
 
 def _percentile(values: Float[Tensor, " values"], percent: float | int) -> Float[Tensor, ""]:
@@ -82,7 +132,9 @@ def _percentile(values: Float[Tensor, " values"], percent: float | int) -> Float
     return torch.lerp(values[low], values[high], rank - low)
 
 
-def apply_masks(module: nn.Module, masks: Mapping[str, Bool[Tensor, "..."]]) -> None:
+def apply_masks(
+    module: nn.Module, masks: Mapping[str, Bool[Tensor, "..."]], *, fixed: bool = False
+) -> None:
     """Mask parameters of the module, in place, until `remove_masks`.
 
     Optimisers keep working on the same parameters. Adam's weight decay may move the parameter
@@ -93,6 +145,8 @@ def apply_masks(module: nn.Module, masks: Mapping[str, Bool[Tensor, "..."]]) -> 
     Args:
         module: Module whose parameters are masked.
         masks: By the parameter's name in the module, True where it is kept.
+        fixed: These masks say which weights there are: later masks keep none beyond them and
+            `remove_masks` leaves them. For parameters without a mask so far.
     """
     tensors = dict(module.named_parameters(remove_duplicate=False))
     for path, mask in masks.items():
@@ -102,6 +156,8 @@ def apply_masks(module: nn.Module, masks: Mapping[str, Bool[Tensor, "..."]]) -> 
             weight = tensors.get(f"{owner_path}.parametrizations.{name}.original".lstrip("."))
         if weight is None:
             raise ValueError(f"masks must name parameters of the module, got {path!r}")
+        if fixed and path not in tensors:
+            raise ValueError(f"masks must name unmasked parameters if fixed, got {path!r}")
         if mask.shape != weight.shape:
             raise ValueError(
                 f"masks must have the shape of the weight, got {tuple(mask.shape)} for {path!r} "
@@ -113,22 +169,31 @@ def apply_masks(module: nn.Module, masks: Mapping[str, Bool[Tensor, "..."]]) -> 
         found = _find_mask(owner, name)
         if found is not None:
             found.mask.copy_(mask)
-            continue
-        weight = getattr(owner, name)
-        parametrize.register_parametrization(owner, name, WeightMask(mask.to(weight.device)))
-        masked_class: Any = type(owner)  # made by torch for this module alone
-        masked_class.__deepcopy__, masked_class.__reduce_ex__ = _copy_masked, _reduce_masked
+            found.mask.copy_(found.kept)  # none beyond the fixed mask
+        else:
+            mask = mask.to(getattr(owner, name).device)
+            _register(owner, name, WeightMask(mask, mask if fixed else None))
+
+
+def _register(owner: nn.Module, name: str, mask: WeightMask) -> None:
+    parametrize.register_parametrization(owner, name, mask)
+    masked_class: Any = type(owner)  # made by torch for this module alone
+    masked_class.__deepcopy__, masked_class.__reduce_ex__ = _copy_masked, _reduce_masked
 
 
 def remove_masks(module: nn.Module) -> None:
     """Make pruned weights permanent: plain parameters again, 0 where they were masked.
 
-    Other parametrizations of the same parameters are made permanent too.
+    Other parametrizations of the same parameters are made permanent too. Fixed masks stay: the
+    weights that they leave are trained again, the others are not there.
     """
-    for owner in module.modules():
+    for owner in list(module.modules()):
         for name in _parametrizations(owner):
-            if _find_mask(owner, name) is not None:
+            found = _find_mask(owner, name)
+            if found is not None:
                 parametrize.remove_parametrizations(owner, name)
+                if found.fixed is not None:
+                    _register(owner, name, WeightMask(found.fixed, found.fixed))
 
 
 def gradual_percent(progress: float, start: float | int, end: float | int) -> float:
@@ -195,9 +260,10 @@ def _reduce_masked(self: nn.Module, protocol: int) -> tuple[Any, ...]:
     plain._parameters = self._parameters | {name: step.original for name, step in steps.items()}
     if isinstance(plain, nn.RNNBase):
         plain._init_flat_weights()
-    return _restore_masked, (plain, {name: step[0].mask for name, step in steps.items()})
+    return _restore_masked, (plain, {name: step[0] for name, step in steps.items()})
 
 
-def _restore_masked(plain: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
-    apply_masks(plain, masks)
+def _restore_masked(plain: nn.Module, masks: dict[str, WeightMask]) -> nn.Module:
+    for name, mask in masks.items():
+        _register(plain, name, mask)
     return plain

@@ -40,7 +40,8 @@ class SparseRecurrent(SequenceMixer):
     o_0 = R_0(x) and o_l = R_l(o_{l-1}) + sum_{s: skip from s to l} R_{sl}(o_s), y = o of the last
     layer (2407.20601). Every R is one recurrent layer: the edges mask its input-to-hidden matrix,
     alike for all gates, and its hidden-to-hidden matrix is dense. x reaches all nodes of the first
-    layer. Masked weights are 0 and have no gradient, see `foretell.blocks.pruning`.
+    layer. Masked weights are 0 and have no gradient, see `foretell.blocks.pruning`; pruning works
+    on the edges there are, and no mask and no `remove_masks` brings another to life.
 
     Args:
         input_dim: Width of x.
@@ -70,7 +71,8 @@ class SparseRecurrent(SequenceMixer):
     def _masked(self, mask: Bool[Tensor, "targets sources"]) -> Recurrent:
         targets, sources = mask.shape
         block = CELLS[self.cell](sources, targets)
-        apply_masks(block, {"core.weight_ih_l0": gate_mask(mask, NUM_GATES[self.cell])})
+        edges = gate_mask(mask, NUM_GATES[self.cell])
+        apply_masks(block, {"core.weight_ih_l0": edges}, fixed=True)
         return block
 
     def reset_parameters(self) -> None:
@@ -175,7 +177,10 @@ class SparseRecurrent(SequenceMixer):
 def sparse_recurrent_naive(
     block: SparseRecurrent, x: Float[Tensor, "batch time input_dim"], state: SparseState
 ) -> tuple[Float[Tensor, "batch time output_dim"], SparseState]:
-    """Loop oracle: a step at a time through all layers, from raw weights times the adjacency."""
+    """Loop oracle: a step at a time through all layers, from raw weights times the adjacency.
+
+    Of a block that is not pruned.
+    """
     pairs = {(place, place + 1): mask for place, mask in enumerate(block.graph.masks)}
     pairs |= {(skip.source_layer, skip.target_layer): skip.mask for skip in block.graph.skips}
     blocks = block._blocks()

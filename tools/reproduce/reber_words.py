@@ -55,10 +55,18 @@ def encoded(words: ReberWords) -> Words:
 
 
 class WordClassifier(nn.Module):
-    """Embedding of the letters, a recurrent network, two classes from its last valid step."""
+    """Embedding of the letters, a recurrent network, two classes from its last valid step.
 
-    def __init__(self, network: nn.Module, dim: int) -> None:
+    Args:
+        network: Causal, takes vectors of width dim.
+        dim: Width of the embedding.
+        pad_as_symbol: Read the last step of the padded word, as the thesis does: padding is a
+            letter too, and the answer depends on the longest word of the batch.
+    """
+
+    def __init__(self, network: nn.Module, dim: int, *, pad_as_symbol: bool = False) -> None:
         super().__init__()
+        self.pad_as_symbol = pad_as_symbol
         self.embed, self.network = nn.Embedding(NUM_SYMBOLS, dim), network
         self.head = nn.Linear(network.output_dim, 2)
 
@@ -67,7 +75,8 @@ class WordClassifier(nn.Module):
     ) -> Float[Tensor, "words 2"]:
         """Logits. The network is causal: what follows a word does not reach its last step."""
         y, _ = self.network(self.embed(codes))
-        logits: Tensor = self.head(y[torch.arange(len(y)), lengths - 1])
+        last = y[:, -1] if self.pad_as_symbol else y[torch.arange(len(y)), lengths - 1]
+        logits: Tensor = self.head(last)
         return logits
 
 

@@ -9,6 +9,13 @@ from jaxtyping import TypeCheckError
 from torch import nn
 
 from foretell.blocks.protocol import state_numel
+from foretell.blocks.pruning import (
+    apply_masks,
+    kept_masks,
+    magnitude_masks,
+    pruned_percent,
+    remove_masks,
+)
 from foretell.blocks.random_graph import gate_mask, graph_from_edges, layered_graph
 from foretell.blocks.recurrent import GRU, LSTM
 from foretell.blocks.sparse_recurrent import CELLS, SparseRecurrent
@@ -149,3 +156,98 @@ def test_wrong_options_are_named():
         SparseRecurrent(3, GRAPH, cell="cnn")
     with pytest.raises(ValueError, match="seed must have width 6, got 5"):
         SparseRecurrent(3, GRAPH).seed_state(torch.zeros(1, 5))
+
+
+def absent_edges(block):
+    """How many absent edges there are, and how many of them are alive."""
+    absent = [weight[~mask] for weight, _, mask in masked_weights(block)]
+    return sum(map(len, absent)), sum(int(weights.count_nonzero()) for weights in absent)
+
+
+def train(block, steps=3):
+    optimizer = torch.optim.Adam(block.parameters(), 0.05, weight_decay=0.1)
+    x = torch.randn(4, 6, 3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        block(x)[0].square().mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("which", ["both", "ih"])
+def test_pruning_never_brings_an_absent_edge_to_life(which):
+    torch.manual_seed(0)
+    block = SparseRecurrent(3, GRAPH)
+    keys = set(block.state_dict())
+    num_absent, _ = absent_edges(block)
+    assert num_absent == 3 * 3  # of each of three gates
+    apply_masks(block, magnitude_masks(block, 50, which=which))
+    for change in (
+        lambda: apply_masks(block, magnitude_masks(block, 0, which=which)),
+        lambda: apply_masks(block, {n: m | True for n, m in kept_masks(block).items()}),
+        lambda: apply_masks(block, magnitude_masks(block, 70, which=which)),
+        lambda: remove_masks(block),
+        lambda: remove_masks(block),
+        block.reset_parameters,
+    ):
+        change()
+        train(block)
+        assert absent_edges(block) == (num_absent, 0)
+    assert pruned_percent(block) == 0
+    assert all(weight[mask].all() for weight, _, mask in masked_weights(block))
+    assert set(block.state_dict()) == keys
+
+
+def test_a_percent_of_the_edges_is_pruned():
+    block = with_constants(SparseRecurrent(2, GRAPH, cell="rnn_relu"), 9.0)
+    raws = [raw for _, raw, _ in masked_weights(block)]  # 1 of 4, 1 of 2, 1 of 2 edges missing
+    with torch.no_grad():
+        block.layers[0].core.weight_ih_l0.fill_(9.0)
+        raws[0].copy_(torch.tensor([[1.0, 0.5], [2.0, 3.0]]))
+        raws[1].copy_(torch.tensor([[4.0, 0.5]]))
+        raws[2].copy_(torch.tensor([[0.5, 5.0]]))
+    # 5 edges, 4 inputs and 4 + 4 + 1 + 1 hidden weights: the 20 % percentile of 19 is of rank 3.6.
+    apply_masks(block, magnitude_masks(block, 20))
+    weights = [weight.flatten().tolist() for weight, _, _ in masked_weights(block)]
+    assert weights == [[0, 0, 0, 0], [0, 0], [0, 5]]
+    assert pruned_percent(block) == pytest.approx(100 * 4 / 19)
+    assert pruned_percent(block, which="hh") == 0
+    apply_masks(block, magnitude_masks(block, 0))
+    weights = [weight.flatten().tolist() for weight, _, _ in masked_weights(block)]
+    assert weights == [[1, 0, 2, 3], [4, 0], [0, 5]]
+
+
+def test_copies_of_a_pruned_block_keep_edges_and_pruned_weights():
+    torch.manual_seed(0)
+    block = SparseRecurrent(3, GRAPH)
+    apply_masks(block, magnitude_masks(block, 60))
+    other = SparseRecurrent(3, GRAPH)
+    apply_masks(other, magnitude_masks(other, 0))
+    other.load_state_dict(block.state_dict())
+    share = pruned_percent(block)
+    x = torch.randn(2, 5, 3)
+    y = block(x)[0].detach()
+    for twin in (other, copy.deepcopy(block), pickle.loads(pickle.dumps(block))):
+        assert torch.equal(twin(x)[0], y) and pruned_percent(twin) == share > 59
+        train(twin)
+        assert pruned_percent(twin) == share and absent_edges(twin)[1] == 0
+        remove_masks(twin)
+        train(twin)
+        assert pruned_percent(twin) == 0 and absent_edges(twin)[1] == 0
+    assert torch.equal(block(x)[0], y)
+
+
+def test_a_state_dict_never_brings_an_absent_edge_to_life():
+    torch.manual_seed(0)
+    block = SparseRecurrent(3, GRAPH)
+    state = block.state_dict()
+    masks = {name: torch.ones_like(value) for name, value in state.items() if "mask" in name}
+    block.load_state_dict(state | masks)
+    train(block)
+    assert absent_edges(block)[1] == 0
+
+
+def test_edges_are_fixed_once():
+    block = SparseRecurrent(3, GRAPH)
+    edges = {"layers.1.core.weight_ih_l0": torch.ones(6, 2).bool()}
+    with pytest.raises(ValueError, match="unmasked parameters if fixed, got 'layers.1.core"):
+        apply_masks(block, edges, fixed=True)
