@@ -8,6 +8,7 @@ float32. The library never detaches a state: truncated back-propagation is the c
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 S = TypeVar("S")
+Shapes = list[tuple[str, tuple[int | None, ...]]]
+"""Name of every tensor of a state, and its sizes behind the batch; None = any."""
 
 
 class SequenceMixer(nn.Module):
@@ -84,12 +87,119 @@ class SequenceMixer(nn.Module):
         """
         raise NotImplementedError
 
+    def seed_state(self, h: Tensor) -> Any:
+        """The state that a vector of each row stands for.
+
+        Raises:
+            NotImplementedError: The block has none.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot start from a vector: use init_state"
+        )
+
+    def readout(self, state: Any) -> Tensor:
+        """A summary of the state, [batch, readout_dim].
+
+        Raises:
+            NotImplementedError: The block has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no summary of its state: read y")
+
+    def _begin(
+        self,
+        x: Tensor,
+        state: Any,
+        *,
+        lengths: Int[Tensor, " batch"] | None,
+        reset: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Any, Bool[Tensor, "batch time"] | None]:
+        """Check what `forward` is given: the state, or the initial one, and `active_steps`."""
+        check_real(x, "x")
+        check_reset(reset, x)
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        if state is None:
+            return self.init_state(len(x), x.device), active
+        self._check_state(state, len(x))
+        return state, active
+
+    def _check_step(self, x_t: Tensor, state: Any, *space: int) -> None:
+        """Raise ValueError unless x_t is [batch, input_dim, *space] and the state fits it."""
+        if x_t.shape[1:] != (self.input_dim, *space):
+            sizes = ", ".join(map(str, (self.input_dim, *space)))
+            raise ValueError(f"x_t must be [batch, {sizes}], got {list(x_t.shape)}")
+        check_real(x_t, "x_t")
+        self._check_state(state, len(x_t))
+
+    def _check_state(self, state: Any, batch: int) -> None:
+        """Raise ValueError unless the state has the tensors of this block and as many rows.
+
+        A graph that is being compiled or exported checks the rows alone.
+        """
+        if state is None:
+            raise ValueError("state is None: begin with init_state(batch)")
+        given = _named_leaves(state)
+        if torch.compiler.is_compiling():
+            expected: Shapes = [(name, (None,) * (leaf.dim() - 1)) for name, leaf in given]
+        elif self in _SHAPES:
+            expected = _SHAPES[self]
+        else:
+            expected = _SHAPES[self] = self._state_shapes()
+        if [name for name, _ in given] != [name for name, _ in expected]:
+            raise ValueError(
+                f"state must be of {type(self).__name__}, with "
+                f"{', '.join(name for name, _ in expected)}; got "
+                f"{', '.join(name for name, _ in given) or 'nothing'} of a {type(state).__name__}"
+            )
+        for (name, leaf), (_, sizes) in zip(given, expected, strict=True):
+            if not isinstance(leaf, Tensor):
+                raise ValueError(f"{name} must be a tensor, got {type(leaf).__name__}")
+            if not _fits(leaf.shape, batch, sizes):
+                wanted = ", ".join("any" if size is None else str(size) for size in (batch, *sizes))
+                raise ValueError(f"{name} must be [{wanted}], got {list(leaf.shape)}")
+
+    def _state_shapes(self) -> Shapes:
+        """Of the states that `forward` and `step` take."""
+        return leaf_shapes(self.init_state(1, "meta"))
+
     def _place(
         self, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> tuple[torch.device, torch.dtype]:
         """Device and type of a new state."""
         like = next(self.parameters())
         return torch.device(device or like.device), dtype or state_dtype(like)
+
+
+_SHAPES: WeakKeyDictionary[SequenceMixer, Shapes] = WeakKeyDictionary()
+"""Of the states that a block takes, from its first check on."""
+
+
+def leaf_shapes(state: Any, *, free_zeros: bool = False) -> Shapes:
+    """Names and sizes of a state's tensors; `free_zeros`: an axis of size 0 stands for any."""
+    return [
+        (name, tuple(None if free_zeros and not size else size for size in leaf.shape[1:]))
+        for name, leaf in _named_leaves(state)
+    ]
+
+
+def _named_leaves(state: Any, name: str = "state") -> list[tuple[str, Any]]:
+    if not isinstance(state, tuple):
+        return [(name, state)]
+    fields = getattr(state, "_fields", None)
+    names = [f"[{place}]" for place in range(len(state))] if fields is None else fields
+    dot = "" if fields is None else "."
+    return [
+        leaf
+        for own, part in zip(names, state, strict=True)
+        for leaf in _named_leaves(part, f"{name}{dot}{own}")
+    ]
+
+
+def _fits(shape: torch.Size, batch: int, sizes: tuple[int | None, ...]) -> bool:
+    return (
+        len(shape) == len(sizes) + 1
+        and shape[0] == batch
+        and all(want is None or want == got for want, got in zip(sizes, shape[1:], strict=True))
+    )
 
 
 def state_dtype(like: Tensor) -> torch.dtype:
@@ -155,10 +265,12 @@ def active_steps(
         like: Tensor [batch, ...] whose device is used.
 
     Raises:
-        ValueError: If a length lies outside [0, T], or there is not one for each row.
+        ValueError: If a length lies outside [0, T], or there is not one whole number a row.
     """
     if lengths is None:
         return None
+    if not isinstance(lengths, Tensor) or not _is_integer(lengths):
+        raise ValueError(f"lengths must be a tensor of integers, got {_kind(lengths)}")
     if lengths.shape != like.shape[:1]:
         raise ValueError(f"lengths must be [{len(like)}], one a row, got {tuple(lengths.shape)}")
     if bool(((lengths < 0) | (lengths > time)).any()):
@@ -180,3 +292,27 @@ def check_input(x: Tensor, width: int, name: str = "x") -> None:
     """Raise ValueError unless x is [batch, time, width]."""
     if x.dim() != 3 or x.shape[-1] != width:
         raise ValueError(f"{name} must be [batch, time, {width}], got {tuple(x.shape)}")
+
+
+def check_real(x: Tensor, name: str) -> None:
+    """Raise ValueError unless x holds real floating-point numbers."""
+    if not x.is_floating_point():
+        raise ValueError(f"{name} must hold floating-point numbers, got {_kind(x)}")
+
+
+def check_reset(reset: Tensor | None, x: Tensor) -> None:
+    """Raise ValueError unless `reset` is none, or bool and [batch, time] as x is."""
+    if reset is None:
+        return
+    if not isinstance(reset, Tensor) or reset.dtype != torch.bool:
+        raise ValueError(f"reset must be a tensor of bool, got {_kind(reset)}")
+    if reset.shape != x.shape[:2]:
+        raise ValueError(f"reset must be {list(x.shape[:2])}, got {list(reset.shape)}")
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+def _kind(value: Any) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
