@@ -20,7 +20,6 @@ from foretell.blocks.protocol import (
     SequenceMixer,
     Shapes,
     check_real,
-    leaf_shapes,
     mask_steps,
     state_dtype,
 )
@@ -124,7 +123,7 @@ class ConvGated(SequenceMixer):
         """One gated step; x_t [batch, input_dim] or [batch, input_dim, *spatial]."""
         self._check(x_t, "x_t", "[batch")
         check_real(x_t, "x_t")
-        self._check_state(state, len(x_t))
+        self._check_state(state, x_t.shape[0])
         self._check_space(x_t.shape[2:], state.h.shape[2:])
         drive = self._drive(x_t, state.h.shape[2:])
         state = self._update(drive.to(state.h.dtype), state)
@@ -176,7 +175,7 @@ class ConvGated(SequenceMixer):
     def _state_shapes(self) -> Shapes:
         """Of a space of any size."""
         empty = self.init_state(1, "meta", spatial=(0,) * self.spatial_dims)
-        return leaf_shapes(empty, free_zeros=True)
+        return Shapes.of(empty, free_zeros=True)
 
     def _drive(self, x: Tensor, spatial: torch.Size) -> Tensor:
         """The input's part of all gates, bias included: [rows, gates * channels, *spatial]."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.ngram_store import NgramCache, NgramTable
-from foretell.blocks.protocol import SequenceMixer, Shapes, check_input, leaf_shapes, mask_steps
+from foretell.blocks.protocol import SequenceMixer, Shapes, check_input, mask_steps
 from foretell.blocks.segments import segment_ids
 
 MAX_TABLE = 65_536
@@ -151,7 +151,7 @@ class NgramHead(SequenceMixer):
 
     def _state_shapes(self) -> Shapes:
         """A cache holds any number of entries."""
-        return leaf_shapes(self.init_state(1, "meta"), free_zeros=True)
+        return Shapes.of(self.init_state(1, "meta"), free_zeros=True)
 
     def _answer(self, found: Tensor, x: Tensor) -> Tensor:
         dtype = self.of_ngram.weight.dtype

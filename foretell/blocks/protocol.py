@@ -7,7 +7,7 @@ float32. The library never detaches a state: truncated back-propagation is the c
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,8 +16,24 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 S = TypeVar("S")
-Shapes = list[tuple[str, tuple[int | None, ...]]]
-"""Name of every tensor of a state, and its sizes behind the batch; None = any."""
+
+
+class Shapes(NamedTuple):
+    """What the states of a block look like."""
+
+    kind: type
+    """Their type."""
+    fields: tuple[tuple[str, tuple[int | None, ...]], ...]
+    """Name of every tensor, and its sizes behind the batch; None = any."""
+
+    @classmethod
+    def of(cls, state: Any, *, free_zeros: bool = False) -> "Shapes":
+        """From a state of one row; `free_zeros`: an axis of size 0 stands for any."""
+        fields = []
+        for name, leaf in zip(_leaf_names(state), _state_leaves(state), strict=True):
+            sizes = (None if free_zeros and not size else size for size in leaf.shape[1:])
+            fields.append((name, tuple(sizes)))
+        return cls(type(state), tuple(fields))
 
 
 class SequenceMixer(nn.Module):
@@ -119,7 +135,7 @@ class SequenceMixer(nn.Module):
         active = active_steps(x.shape[1], lengths=lengths, like=x)
         if state is None:
             return self.init_state(len(x), x.device), active
-        self._check_state(state, len(x))
+        self._check_state(state, x.shape[0])
         return state, active
 
     def _check_step(self, x_t: Tensor, state: Any, *space: int) -> None:
@@ -128,7 +144,7 @@ class SequenceMixer(nn.Module):
             sizes = ", ".join(map(str, (self.input_dim, *space)))
             raise ValueError(f"x_t must be [batch, {sizes}], got {list(x_t.shape)}")
         check_real(x_t, "x_t")
-        self._check_state(state, len(x_t))
+        self._check_state(state, x_t.shape[0])
 
     def _check_state(self, state: Any, batch: int) -> None:
         """Raise ValueError unless the state has the tensors of this block and as many rows.
@@ -137,29 +153,27 @@ class SequenceMixer(nn.Module):
         """
         if state is None:
             raise ValueError("state is None: begin with init_state(batch)")
-        given = _named_leaves(state)
+        leaves = _state_leaves(state)
         if torch.compiler.is_compiling():
-            expected: Shapes = [(name, (None,) * (leaf.dim() - 1)) for name, leaf in given]
-        elif self in _SHAPES:
-            expected = _SHAPES[self]
+            shapes = Shapes(type(state), tuple(("state", leaf.shape[1:]) for leaf in leaves))
         else:
-            expected = _SHAPES[self] = self._state_shapes()
-        if [name for name, _ in given] != [name for name, _ in expected]:
+            shapes = _SHAPES.get(self) or _SHAPES.setdefault(self, self._state_shapes())
+        if type(state) is not shapes.kind or len(leaves) != len(shapes.fields):
+            names = ", ".join(name for name, _ in shapes.fields)
             raise ValueError(
-                f"state must be of {type(self).__name__}, with "
-                f"{', '.join(name for name, _ in expected)}; got "
-                f"{', '.join(name for name, _ in given) or 'nothing'} of a {type(state).__name__}"
+                f"state must be of {type(self).__name__}, a {shapes.kind.__name__} of {names}; "
+                f"got a {type(state).__name__} of {len(leaves)} fields"
             )
-        for (name, leaf), (_, sizes) in zip(given, expected, strict=True):
+        for leaf, (name, sizes) in zip(leaves, shapes.fields, strict=True):
             if not isinstance(leaf, Tensor):
                 raise ValueError(f"{name} must be a tensor, got {type(leaf).__name__}")
-            if not _fits(leaf.shape, batch, sizes):
+            if leaf.shape[:1] != (batch,) or not _fits(leaf.shape[1:], sizes):
                 wanted = ", ".join("any" if size is None else str(size) for size in (batch, *sizes))
                 raise ValueError(f"{name} must be [{wanted}], got {list(leaf.shape)}")
 
     def _state_shapes(self) -> Shapes:
         """Of the states that `forward` and `step` take."""
-        return leaf_shapes(self.init_state(1, "meta"))
+        return Shapes.of(self.init_state(1, "meta"))
 
     def _place(
         self, device: torch.device | str | None, dtype: torch.dtype | None
@@ -173,32 +187,29 @@ _SHAPES: WeakKeyDictionary[SequenceMixer, Shapes] = WeakKeyDictionary()
 """Of the states that a block takes, from its first check on."""
 
 
-def leaf_shapes(state: Any, *, free_zeros: bool = False) -> Shapes:
-    """Names and sizes of a state's tensors; `free_zeros`: an axis of size 0 stands for any."""
-    return [
-        (name, tuple(None if free_zeros and not size else size for size in leaf.shape[1:]))
-        for name, leaf in _named_leaves(state)
-    ]
-
-
-def _named_leaves(state: Any, name: str = "state") -> list[tuple[str, Any]]:
+def _state_leaves(state: Any) -> list[Any]:
     if not isinstance(state, tuple):
-        return [(name, state)]
-    fields = getattr(state, "_fields", None)
-    names = [f"[{place}]" for place in range(len(state))] if fields is None else fields
-    dot = "" if fields is None else "."
+        return [state]
+    return [leaf for part in state for leaf in _state_leaves(part)]
+
+
+def _leaf_names(state: Any, name: str = "state") -> list[str]:
+    """Names of the leaves: state.h, state.layers[0].h."""
+    if not isinstance(state, tuple):
+        return [name]
+    own = [f".{field}" for field in getattr(state, "_fields", ())]
+    own = own or [f"[{place}]" for place in range(len(state))]
     return [
         leaf
-        for own, part in zip(names, state, strict=True)
-        for leaf in _named_leaves(part, f"{name}{dot}{own}")
+        for tail, part in zip(own, state, strict=True)
+        for leaf in _leaf_names(part, name + tail)
     ]
 
 
-def _fits(shape: torch.Size, batch: int, sizes: tuple[int | None, ...]) -> bool:
-    return (
-        len(shape) == len(sizes) + 1
-        and shape[0] == batch
-        and all(want is None or want == got for want, got in zip(sizes, shape[1:], strict=True))
+def _fits(shape: tuple[int, ...], sizes: tuple[int | None, ...]) -> bool:
+    return shape == sizes or (
+        len(shape) == len(sizes)
+        and all(want is None or want == got for want, got in zip(sizes, shape, strict=True))
     )
 
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foretell.blocks.loop import loop_steps
-from foretell.blocks.protocol import SequenceMixer, Shapes, check_input, leaf_shapes, mask_steps
+from foretell.blocks.protocol import SequenceMixer, Shapes, check_input, mask_steps
 
 
 class VolumeMixer(SequenceMixer):
@@ -43,7 +43,7 @@ class VolumeMixer(SequenceMixer):
 
     def _state_shapes(self) -> Shapes:
         """Of a space of any size."""
-        return leaf_shapes(self.init_state(1, "meta", spatial=(0, 0, 0)), free_zeros=True)
+        return Shapes.of(self.init_state(1, "meta", spatial=(0, 0, 0)), free_zeros=True)
 
     def readout(self, state: Any) -> Float[Tensor, "batch channels depth height width"]:
         """The volume."""
