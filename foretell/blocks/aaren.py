@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foretell.blocks.checks import check_choice, check_positive
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.checks import check_choice, check_dropout, check_positive
+from foretell.blocks.protocol import SequenceMixer, check_input, mask_steps
 from foretell.blocks.scan.backends import SOFTMAX_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.softmax import softmax_scan
 from foretell.blocks.segments import all_finite, discard_state, run_apart, segment_ids
@@ -125,6 +125,7 @@ class Aaren(SequenceMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: AarenState
     ) -> tuple[Float[Tensor, "batch output_dim"], AarenState]:
         """One step: m' = max(m, s), u and w scaled to m', then the new value added."""
+        self._check_step(x_t, state)
         value = self._values(x_t)
         with torch.autocast(x_t.device.type, enabled=False):
             score = self._scores(x_t, state.u.dtype)
@@ -145,9 +146,7 @@ class Aaren(SequenceMixer):
     ) -> tuple[Float[Tensor, "batch time output_dim"], AarenState]:
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         if reset is not None:
             reset = reset if active is None else reset & active
             state = discard_state(self, state, reset)
@@ -228,6 +227,7 @@ class AarenBlock(SequenceMixer):
         super().__init__()
         check_choice("activation", activation, Activation)
         check_positive(input_dim=input_dim, feedforward_dim=feedforward_dim)
+        check_dropout(dropout=dropout)
         self.input_dim = self.output_dim = input_dim
         self.feedforward_dim = feedforward_dim or 4 * input_dim
         self.pre_norm, self.activation, self.dropout = pre_norm, activation, dropout
@@ -270,6 +270,7 @@ class AarenBlock(SequenceMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: AarenState
     ) -> tuple[Float[Tensor, "batch input_dim"], AarenState]:
         """One step."""
+        self._check_step(x_t, state)
         h = x_t.to(self.expand.weight.dtype)
         attended, state = self.attention.step(self._enter(h), state)
         return self._finish(h, attended).to(x_t.dtype), state
@@ -284,7 +285,7 @@ class AarenBlock(SequenceMixer):
     ) -> tuple[Float[Tensor, "batch time input_dim"], AarenState]:
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         h = mask_steps(x, active).to(self.expand.weight.dtype)
         attended, state = self.attention(self._enter(h), state, lengths=lengths, reset=reset)
         return mask_steps(self._finish(h, attended).to(x.dtype), active), state

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils import _pytree
 
 from foretell.blocks.broadcast_conv import conv3d_with_repeated
+from foretell.blocks.checks import check_positive
 from foretell.blocks.conv3d import SameConv3d
 from foretell.blocks.protocol import SequenceMixer, state_dtype, state_numel
 from foretell.blocks.titans import TitansMemory
@@ -51,6 +52,7 @@ class CellwiseMixer(VolumeMixer):
                 f"{type(mixer).__name__} would keep {state_numel(mixer.init_state(1))} numbers in "
                 "every cell, the weights of a neural memory: too many, take another mixer"
             )
+        check_positive(input_dim=input_dim)
         self.input_dim, self.output_dim = input_dim, mixer.output_dim
         self.chunk_invariant, self.bounded_state = mixer.chunk_invariant, mixer.bounded_state
         self.gather = SameConv3d(mixer.output_dim + input_dim, mixer.input_dim, kernel_size)
@@ -78,6 +80,7 @@ class CellwiseMixer(VolumeMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: CellwiseState
     ) -> tuple[Float[Tensor, "batch channels depth height width"], CellwiseState]:
         """One step of every cell."""
+        self._check_step(x_t, state)
         volume = state.volume
         weight, bias = self.gather.weight, self.gather.bias
         seen = conv3d_with_repeated(volume.to(weight.dtype), x_t.to(weight.dtype), weight, bias)

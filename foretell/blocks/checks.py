@@ -28,3 +28,16 @@ def check_positive(**sizes: int | None) -> None:
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"{name} must be at least 1, got {size}")
+
+
+def check_dropout(**rates: float) -> None:
+    """Raise ValueError unless every rate lies in [0, 1).
+
+    Example:
+        >>> check_dropout(dropout=1.0)
+        Traceback (most recent call last):
+        ValueError: dropout must lie in [0, 1), got 1
+    """
+    for name, rate in rates.items():
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name} must lie in [0, 1), got {rate:g}")

@@ -16,7 +16,13 @@ from foretell.blocks.broadcast_conv import conv3d_of_repeated
 from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.conv3d import conv3d
 from foretell.blocks.loop import loop_steps
-from foretell.blocks.protocol import SequenceMixer, active_steps, mask_steps, state_dtype
+from foretell.blocks.protocol import (
+    SequenceMixer,
+    Shapes,
+    check_real,
+    mask_steps,
+    state_dtype,
+)
 
 SpatialDims = Literal[2, 3]
 
@@ -56,7 +62,7 @@ class ConvGated(SequenceMixer):
     ) -> None:
         super().__init__()
         check_choice("spatial_dims", spatial_dims, SpatialDims)
-        check_positive(channels=channels, kernel_size=kernel_size)
+        check_positive(channels=channels, input_dim=input_dim, kernel_size=kernel_size)
         if kernel_size % 2 != 1:
             raise ValueError(f"kernel_size must be odd, got {kernel_size}")
         self.channels = self.output_dim = channels
@@ -115,6 +121,10 @@ class ConvGated(SequenceMixer):
 
     def step(self, x_t: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One gated step; x_t [batch, input_dim] or [batch, input_dim, *spatial]."""
+        self._check(x_t, "x_t", "[batch")
+        check_real(x_t, "x_t")
+        self._check_state(state, x_t.shape[0])
+        self._check_space(x_t.shape[2:], state.h.shape[2:])
         drive = self._drive(x_t, state.h.shape[2:])
         state = self._update(drive.to(state.h.dtype), state)
         return state.h.to(x_t.dtype), state
@@ -128,11 +138,12 @@ class ConvGated(SequenceMixer):
         reset: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Tensor, Any]:
         """All steps; see `SequenceMixer.forward`."""
-        self._check(x)
+        self._check(x, "x", "[batch, time")
         if state is None:
             state = self.init_state(len(x), x.device, spatial=tuple(x.shape[3:]))
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         time, spatial = x.shape[1], state.h.shape[2:]
-        active = active_steps(time, lengths=lengths, like=x)
+        self._check_space(x.shape[3:], spatial)
         if not (len(x) and time):
             return x.new_zeros(len(x), time, self.channels, *spatial), state
         drives = self._drive(mask_steps(x, active).flatten(0, 1), spatial)
@@ -147,13 +158,24 @@ class ConvGated(SequenceMixer):
         )  # fmt: skip
         return mask_steps(torch.stack(outputs, 1).to(x.dtype), active), state
 
-    def _check(self, x: Tensor) -> None:
-        axes = (3, 3 + self.spatial_dims)
-        if x.dim() not in axes or x.shape[2] != self.input_dim:
+    def _check(self, x: Tensor, name: str, rows: str) -> None:
+        """Raise ValueError unless x is a vector or map per row; `rows` names the axes before."""
+        lead = rows.count(",") + 1
+        axes = (lead + 1, lead + 1 + self.spatial_dims)
+        if x.dim() not in axes or x.shape[lead] != self.input_dim:
             raise ValueError(
-                f"x must be [batch, time, {self.input_dim}] or [batch, time, {self.input_dim}, "
+                f"{name} must be {rows}, {self.input_dim}] or {rows}, {self.input_dim}, "
                 f"{self.spatial_dims} spatial axes], got {tuple(x.shape)}"
             )
+
+    def _check_space(self, given: torch.Size, spatial: torch.Size) -> None:
+        if given and given != spatial:
+            raise ValueError(f"x must have the state's space {list(spatial)}, got {list(given)}")
+
+    def _state_shapes(self) -> Shapes:
+        """Of a space of any size."""
+        empty = self.init_state(1, "meta", spatial=(0,) * self.spatial_dims)
+        return Shapes.of(empty, free_zeros=True)
 
     def _drive(self, x: Tensor, spatial: torch.Size) -> Tensor:
         """The input's part of all gates, bias included: [rows, gates * channels, *spatial]."""

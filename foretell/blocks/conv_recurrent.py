@@ -60,7 +60,7 @@ class ConvRecurrence(VolumeMixer):
         check_choice("layers", layers, Layers)
         check_choice("norm", norm, Norm)
         check_choice("implementation", implementation, Implementation)
-        check_positive(channels=channels, num_steps=num_steps)
+        check_positive(channels=channels, input_dim=input_dim, num_steps=num_steps)
         self.input_dim = input_dim
         self.output_dim = channels
         self.residual = residual
@@ -90,6 +90,7 @@ class ConvRecurrence(VolumeMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: VolumeState
     ) -> tuple[Float[Tensor, "batch channels d h w"], VolumeState]:
         """One application of f_3D. Convolutions follow autocast, the state does not."""
+        self._check_step(x_t, state)
         fast = self.implementation == "fast"
         first = conv3d_with_repeated if fast else conv3d_with_repeated_naive
         weight, bias = self.conv1.weight, self.conv1.bias
@@ -109,7 +110,7 @@ class ConvRecurrence(VolumeMixer):
     def seed_state(self, volume: Float[Tensor, "batch channels d h w"]) -> VolumeState:
         """Start from a volume: the identity."""
         volume = volume.to(state_dtype(volume))
-        return VolumeState(volume, torch.zeros_like(volume[:, 0, 0, 0, 0], dtype=torch.int64))
+        return VolumeState(volume, volume.new_zeros(len(volume), dtype=torch.int64))
 
 
 def conv_recurrence_naive(

@@ -38,6 +38,8 @@ def hippo_matrices(
     """
     check_choice("kind", kind, Hippo)
     check_positive(state_dim=state_dim)
+    if not 0 < legt_scale < math.inf:
+        raise ValueError(f"legt_scale must be finite and above 0, got {legt_scale}")
     n = torch.arange(state_dim, dtype=torch.float64)
     root = (2 * n + 1).sqrt()
     outer = root[:, None] * root

@@ -140,6 +140,7 @@ class LSSL(TimeInvariantMixer):
             discrete: `discretise(state.x.dtype)` of the present parameters, for a caller that takes
                 many steps: it costs dim * N^3, the step itself dim * N^2.
         """
+        self._check_step(x_t, state)
         dtype = state.x.dtype
         with torch.autocast(x_t.device.type, enabled=False):
             Abar, Bbar = self.discretise(dtype) if discrete is None else discrete

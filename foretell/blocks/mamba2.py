@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
 from foretell.blocks.checks import check_positive
-from foretell.blocks.protocol import active_steps, check_input, mask_steps
+from foretell.blocks.protocol import check_input, mask_steps
 from foretell.blocks.rms_norm import rms_norm
 from foretell.blocks.scan.backends import LINEAR_SCANS, SSD_SCANS, Scan, ScanBackend, choose_scan
 from foretell.blocks.scan.chunked import ssd
@@ -237,9 +237,7 @@ class Mamba2(LinearStateMixer):
     ) -> tuple[Float[Tensor, "batch time output_dim"], Mamba2State]:
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         if not x.shape[1]:
             return x.new_zeros(len(x), 0, self.output_dim), state
         lengths = None if lengths is None else lengths.to(x.device)
@@ -269,6 +267,7 @@ class Mamba2(LinearStateMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: Mamba2State
     ) -> tuple[Float[Tensor, "batch output_dim"], Mamba2State]:
         """One step by the recurrence."""
+        self._check_step(x_t, state)
         gate, inputs, dt = self._project(x_t, state)
         with torch.autocast(x_t.device.type, enabled=False):
             taps = torch.cat([state.conv, inputs[..., None]], -1)

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from foretell.blocks.checks import check_positive
 from foretell.blocks.loop import loop_steps
-from foretell.blocks.protocol import SequenceMixer, active_steps, mask_steps, state_dtype
+from foretell.blocks.protocol import SequenceMixer, mask_steps, state_dtype
 
 
 class MatrixGruState(NamedTuple):
@@ -44,6 +45,7 @@ class MatrixRecurrence(SequenceMixer):
 
     def __init__(self, rows: int, cols: int, num_gates: int) -> None:
         super().__init__()
+        check_positive(rows=rows, cols=cols)
         self.input_dim = self.output_dim = rows
         self.cols = cols
         self.of_input = nn.Parameter(torch.empty(num_gates, rows, rows))
@@ -84,6 +86,7 @@ class MatrixRecurrence(SequenceMixer):
 
     def step(self, x_t: Float[Tensor, "batch rows cols"], state: Any) -> tuple[Tensor, Any]:
         """One step on the input X."""
+        self._check_step(x_t, state, self.cols)
         dtype = state.weight.dtype
         with torch.autocast(x_t.device.type, enabled=False):
             state = self._update(x_t.to(dtype), state)
@@ -102,9 +105,7 @@ class MatrixRecurrence(SequenceMixer):
             raise ValueError(
                 f"x must be [batch, time, {self.input_dim}, {self.cols}], got {tuple(x.shape)}"
             )
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         outputs, state = loop_steps(
             self.step, mask_steps(x, active).unbind(1), state,
             fresh_state=self.init_state(len(x), x.device, state.weight.dtype),

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from foretell.blocks.checks import check_choice
+from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.ngram_store import NgramCache, NgramTable
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.protocol import SequenceMixer, Shapes, check_input, mask_steps
 from foretell.blocks.segments import segment_ids
 
 MAX_TABLE = 65_536
@@ -55,6 +55,7 @@ class NgramHead(SequenceMixer):
     ) -> None:
         super().__init__()
         check_choice("storage", storage, Storage)
+        check_positive(dim=dim)
         if n < 1 or num_ids < 1:
             raise ValueError(f"n and num_ids must be at least 1, got {n} and {num_ids}")
         limit = MAX_TABLE if storage == "table" else MAX_CODE
@@ -98,9 +99,16 @@ class NgramHead(SequenceMixer):
         x_t: Float[Tensor, "batch dim"],
         state: NgramState,
         *,
-        ids: Int[Tensor, " batch"],
+        ids: Int[Tensor, " batch"] | None = None,
     ) -> tuple[Float[Tensor, "batch dim"], NgramState]:
-        """Look up under the n-gram that ends here, then insert under the one before."""
+        """Look up under the n-gram that ends here, then insert under the one before.
+
+        Raises:
+            NotImplementedError: Without ids.
+        """
+        if ids is None:
+            raise NotImplementedError("an n-gram head looks up by ids: give step(x_t, state, ids=)")
+        self._check_step(x_t, state)
         self._check_ids(ids)
         write = self._code(state.recent)
         recent = torch.cat([state.recent[:, 1:], ids.to(state.recent)[:, None]], dim=1)
@@ -127,11 +135,9 @@ class NgramHead(SequenceMixer):
             reset: Where rows begin anew.
         """
         check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         ids = ids.long()  # A narrow or unsigned type cannot hold the codes, or -1.
         batch, time = ids.shape
-        active = active_steps(time, lengths=lengths, like=x)
         ids = ids if active is None else ids.masked_fill(~active, 0)
         self._check_ids(ids)
         if not time:
@@ -142,6 +148,10 @@ class NgramHead(SequenceMixer):
         found = state.means_before(h, read, write, segment)
         y = mask_steps(self._answer(found, x), active)
         return y, self._end(h, ids, write, segment, state, lengths)
+
+    def _state_shapes(self) -> Shapes:
+        """A cache holds any number of entries."""
+        return Shapes.of(self.init_state(1, "meta"), free_zeros=True)
 
     def _answer(self, found: Tensor, x: Tensor) -> Tensor:
         dtype = self.of_ngram.weight.dtype
@@ -259,6 +269,7 @@ class Quantiser(nn.Module):
 
     def __init__(self, num_ids: int) -> None:
         super().__init__()
+        check_positive(num_ids=num_ids)
         self.num_ids = num_ids
         self.register_buffer("edges", torch.full((num_ids - 1,), float("nan")))
 

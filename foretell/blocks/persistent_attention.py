@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from foretell.blocks.checks import check_positive
+
 
 class PersistentAttention(nn.Module):
     """o = W_o sum_j softmax(q . k_j / sqrt(head_dim))_j v_j per head.
@@ -19,6 +21,7 @@ class PersistentAttention(nn.Module):
 
     def __init__(self, input_dim: int, num_heads: int, *, num_persistent: int = 0) -> None:
         super().__init__()
+        check_positive(input_dim=input_dim)
         if num_heads < 1 or input_dim % num_heads:
             raise ValueError(f"num_heads must divide input_dim {input_dim}, got {num_heads}")
         if num_persistent < 0:

@@ -160,9 +160,7 @@ class PrefixLinearAttention(LinearStateMixer):
             lengths: Valid steps of each row, for shorter prefixes.
         """
         check_input(prefix, self.input_dim, "prefix")
-        if state is None:
-            state = self.init_state(len(prefix), prefix.device)
-        active = active_steps(prefix.shape[1], lengths=lengths, like=prefix)
+        state, active = self._begin(prefix, state, lengths=lengths, reset=None)
         x = mask_steps(prefix, active).to(self.key.weight.dtype)
         state = self._absorb(x, active, state, self.encoder_key, self.encoder_value)
         return self._absorb(x, active, state, self.key, self.value)
@@ -171,6 +169,7 @@ class PrefixLinearAttention(LinearStateMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: PrefixState
     ) -> tuple[Float[Tensor, "batch output_dim"], PrefixState]:
         """One step after the prefix, or without one."""
+        self._check_step(x_t, state)
         dtype, x = state.s.dtype, x_t.to(self.key.weight.dtype)
         value = self._split(self.value(x)).to(dtype)
         query, key = self._split(self.query(x)), self._split(self.key(x))
@@ -216,9 +215,7 @@ class PrefixLinearAttention(LinearStateMixer):
         """
         check_input(x, self.input_dim)
         check_choice("prefix_output", prefix_output, PrefixOutput)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         given, x = x.dtype, mask_steps(x, active).to(self.key.weight.dtype)
         if reset is not None:
             reset = reset if active is None else reset & active

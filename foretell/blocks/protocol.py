@@ -7,7 +7,8 @@ float32. The library never detaches a state: truncated back-propagation is the c
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,6 +16,24 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 S = TypeVar("S")
+
+
+class Shapes(NamedTuple):
+    """What the states of a block look like."""
+
+    kind: type
+    """Their type."""
+    fields: tuple[tuple[str, tuple[int | None, ...]], ...]
+    """Name of every tensor, and its sizes behind the batch; None = any."""
+
+    @classmethod
+    def of(cls, state: Any, *, free_zeros: bool = False) -> "Shapes":
+        """From a state of one row; `free_zeros`: an axis of size 0 stands for any."""
+        fields = []
+        for name, leaf in zip(_leaf_names(state), _state_leaves(state), strict=True):
+            sizes = (None if free_zeros and not size else size for size in leaf.shape[1:])
+            fields.append((name, tuple(sizes)))
+        return cls(type(state), tuple(fields))
 
 
 class SequenceMixer(nn.Module):
@@ -84,12 +103,114 @@ class SequenceMixer(nn.Module):
         """
         raise NotImplementedError
 
+    def seed_state(self, h: Tensor) -> Any:
+        """The state that a vector of each row stands for.
+
+        Raises:
+            NotImplementedError: The block has none.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} cannot start from a vector: use init_state"
+        )
+
+    def readout(self, state: Any) -> Tensor:
+        """A summary of the state, [batch, readout_dim].
+
+        Raises:
+            NotImplementedError: The block has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no summary of its state: read y")
+
+    def _begin(
+        self,
+        x: Tensor,
+        state: Any,
+        *,
+        lengths: Int[Tensor, " batch"] | None,
+        reset: Bool[Tensor, "batch time"] | None,
+    ) -> tuple[Any, Bool[Tensor, "batch time"] | None]:
+        """Check what `forward` is given: the state, or the initial one, and `active_steps`."""
+        check_real(x, "x")
+        check_reset(reset, x)
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        if state is None:
+            return self.init_state(len(x), x.device), active
+        self._check_state(state, x.shape[0])
+        return state, active
+
+    def _check_step(self, x_t: Tensor, state: Any, *space: int) -> None:
+        """Raise ValueError unless x_t is [batch, input_dim, *space] and the state fits it."""
+        if x_t.shape[1:] != (self.input_dim, *space):
+            sizes = ", ".join(map(str, (self.input_dim, *space)))
+            raise ValueError(f"x_t must be [batch, {sizes}], got {list(x_t.shape)}")
+        check_real(x_t, "x_t")
+        self._check_state(state, x_t.shape[0])
+
+    def _check_state(self, state: Any, batch: int) -> None:
+        """Raise ValueError unless the state has the tensors of this block and as many rows.
+
+        A graph that is being compiled or exported checks the rows alone.
+        """
+        if state is None:
+            raise ValueError("state is None: begin with init_state(batch)")
+        leaves = _state_leaves(state)
+        if torch.compiler.is_compiling():
+            shapes = Shapes(type(state), tuple(("state", leaf.shape[1:]) for leaf in leaves))
+        else:
+            shapes = _SHAPES.get(self) or _SHAPES.setdefault(self, self._state_shapes())
+        if type(state) is not shapes.kind or len(leaves) != len(shapes.fields):
+            names = ", ".join(name for name, _ in shapes.fields)
+            raise ValueError(
+                f"state must be of {type(self).__name__}, a {shapes.kind.__name__} of {names}; "
+                f"got a {type(state).__name__} of {len(leaves)} fields"
+            )
+        for leaf, (name, sizes) in zip(leaves, shapes.fields, strict=True):
+            if not isinstance(leaf, Tensor):
+                raise ValueError(f"{name} must be a tensor, got {type(leaf).__name__}")
+            if leaf.shape[:1] != (batch,) or not _fits(leaf.shape[1:], sizes):
+                wanted = ", ".join("any" if size is None else str(size) for size in (batch, *sizes))
+                raise ValueError(f"{name} must be [{wanted}], got {list(leaf.shape)}")
+
+    def _state_shapes(self) -> Shapes:
+        """Of the states that `forward` and `step` take."""
+        return Shapes.of(self.init_state(1, "meta"))
+
     def _place(
         self, device: torch.device | str | None, dtype: torch.dtype | None
     ) -> tuple[torch.device, torch.dtype]:
         """Device and type of a new state."""
         like = next(self.parameters())
         return torch.device(device or like.device), dtype or state_dtype(like)
+
+
+_SHAPES: WeakKeyDictionary[SequenceMixer, Shapes] = WeakKeyDictionary()
+"""Of the states that a block takes, from its first check on."""
+
+
+def _state_leaves(state: Any) -> list[Any]:
+    if not isinstance(state, tuple):
+        return [state]
+    return [leaf for part in state for leaf in _state_leaves(part)]
+
+
+def _leaf_names(state: Any, name: str = "state") -> list[str]:
+    """Names of the leaves: state.h, state.layers[0].h."""
+    if not isinstance(state, tuple):
+        return [name]
+    own = [f".{field}" for field in getattr(state, "_fields", ())]
+    own = own or [f"[{place}]" for place in range(len(state))]
+    return [
+        leaf
+        for tail, part in zip(own, state, strict=True)
+        for leaf in _leaf_names(part, name + tail)
+    ]
+
+
+def _fits(shape: tuple[int, ...], sizes: tuple[int | None, ...]) -> bool:
+    return shape == sizes or (
+        len(shape) == len(sizes)
+        and all(want is None or want == got for want, got in zip(sizes, shape, strict=True))
+    )
 
 
 def state_dtype(like: Tensor) -> torch.dtype:
@@ -155,10 +276,12 @@ def active_steps(
         like: Tensor [batch, ...] whose device is used.
 
     Raises:
-        ValueError: If a length lies outside [0, T], or there is not one for each row.
+        ValueError: If a length lies outside [0, T], or there is not one whole number a row.
     """
     if lengths is None:
         return None
+    if not isinstance(lengths, Tensor) or not _is_integer(lengths):
+        raise ValueError(f"lengths must be a tensor of integers, got {_kind(lengths)}")
     if lengths.shape != like.shape[:1]:
         raise ValueError(f"lengths must be [{len(like)}], one a row, got {tuple(lengths.shape)}")
     if bool(((lengths < 0) | (lengths > time)).any()):
@@ -180,3 +303,27 @@ def check_input(x: Tensor, width: int, name: str = "x") -> None:
     """Raise ValueError unless x is [batch, time, width]."""
     if x.dim() != 3 or x.shape[-1] != width:
         raise ValueError(f"{name} must be [batch, time, {width}], got {tuple(x.shape)}")
+
+
+def check_real(x: Tensor, name: str) -> None:
+    """Raise ValueError unless x holds real floating-point numbers."""
+    if not x.is_floating_point():
+        raise ValueError(f"{name} must hold floating-point numbers, got {_kind(x)}")
+
+
+def check_reset(reset: Tensor | None, x: Tensor) -> None:
+    """Raise ValueError unless `reset` is none, or bool and [batch, time] as x is."""
+    if reset is None:
+        return
+    if not isinstance(reset, Tensor) or reset.dtype != torch.bool:
+        raise ValueError(f"reset must be a tensor of bool, got {_kind(reset)}")
+    if reset.shape != x.shape[:2]:
+        raise ValueError(f"reset must be {list(x.shape[:2])}, got {list(reset.shape)}")
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+def _kind(value: Any) -> str:
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__

@@ -4,6 +4,7 @@ Rows of unequal length are sorted and time is cut at the distinct lengths, becau
 leaves torch's fast CPU path. A comparison of the gates: 1506.00019.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +15,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from foretell.blocks.cells import NUM_GATES, Kind, LayerWeights, gru_cell, lstm_cell, rnn_cell
-from foretell.blocks.checks import check_positive
+from foretell.blocks.checks import check_dropout, check_positive
 from foretell.blocks.protocol import (
     SequenceMixer,
     active_steps,
@@ -74,12 +75,8 @@ class Recurrent(SequenceMixer):
         single_bias: bool = False,
     ) -> None:
         super().__init__()
-        check_positive(hidden_dim=hidden_dim, num_layers=num_layers)
-        if not (0 <= dropout < 1 and 0 <= recurrent_dropout < 1):
-            raise ValueError(
-                f"dropout and recurrent_dropout must lie in [0, 1), got {dropout:g} and "
-                f"{recurrent_dropout:g}"
-            )
+        check_positive(input_dim=input_dim, hidden_dim=hidden_dim, num_layers=num_layers)
+        check_dropout(dropout=dropout, recurrent_dropout=recurrent_dropout)
         if bidirectional and recurrent_dropout:
             raise ValueError("recurrent_dropout is for one direction; set bidirectional false")
         self.input_dim, self.hidden_dim, self.num_layers = input_dim, hidden_dim, num_layers
@@ -141,8 +138,8 @@ class Recurrent(SequenceMixer):
         """Zeros."""
         place, kind = self._place(device, dtype)
         shape = (batch, self.num_layers * self.num_directions, self.hidden_dim)
-        zeros = torch.zeros(shape, device=place, dtype=kind)
-        return LstmState(zeros, zeros) if self.kind == "lstm" else RecurrentState(zeros)
+        h = torch.zeros(shape, device=place, dtype=kind)
+        return LstmState(h, torch.zeros_like(h)) if self.kind == "lstm" else RecurrentState(h)
 
     def seed_state(self, h: Float[Tensor, "batch layers_hidden"]) -> Any:
         """Start from a vector that fills all layers; the cell state of an LSTM is zero."""
@@ -160,6 +157,7 @@ class Recurrent(SequenceMixer):
         """One step of all layers."""
         if not self.streamable:
             raise NotImplementedError("a bidirectional recurrence needs the whole sequence")
+        self._check_step(x_t, state)
         dtype = state.h.dtype
         with torch.autocast(x_t.device.type, enabled=False):
             value, rows = x_t.to(dtype), []
@@ -180,9 +178,7 @@ class Recurrent(SequenceMixer):
     ) -> tuple[Float[Tensor, "batch time output_dim"], Any]:
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         dtype = state.h.dtype
         with torch.autocast(x.device.type, enabled=False):
             values = mask_steps(x, active).to(dtype)
@@ -345,6 +341,8 @@ class LSTM(Recurrent):
     def __init__(
         self, input_dim: int, hidden_dim: int, *, forget_bias: float = 0.0, **options: Any
     ) -> None:
+        if not math.isfinite(forget_bias):
+            raise ValueError(f"forget_bias must be finite, got {forget_bias}")
         self.forget_bias = forget_bias
         super().__init__(input_dim, hidden_dim, **options)
 

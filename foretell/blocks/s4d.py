@@ -110,6 +110,7 @@ class S4D(TimeInvariantMixer):
         self, x_t: Float[Tensor, "batch dim"], state: S4dState
     ) -> tuple[Float[Tensor, "batch dim"], S4dState]:
         """One step of the recurrence."""
+        self._check_step(x_t, state)
         dtype = state.x.dtype
         with torch.autocast(x_t.device.type, enabled=False):
             Abar, Bbar = discretise_zoh_diagonal(self.poles(dtype), self.log_dt.to(dtype).exp())

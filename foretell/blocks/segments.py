@@ -16,6 +16,7 @@ from foretell.blocks.protocol import (
     SequenceMixer,
     active_steps,
     check_input,
+    check_reset,
     mask_steps,
     where_rows,
 )
@@ -123,10 +124,9 @@ def run_segments(
         y [batch, time, ...] and the state of each row's last piece.
 
     Raises:
-        ValueError: `reset` is not [batch, time].
+        ValueError: `reset` is not bool [batch, time].
     """
-    if reset.shape != x.shape[:2]:
-        raise ValueError(f"reset must be {list(x.shape[:2])}, got {list(reset.shape)}")
+    check_reset(reset, x)
     found = find_segments(reset, lengths)
     bits = torch.frexp((found.length - 1).clamp(min=0).double()).exponent
     groups = [Segments(*(field[bits == n] for field in found)) for n in bits.unique()] or [found]
@@ -183,9 +183,7 @@ def forward_rows(
         reset: Where the rows restart.
     """
     check_input(x, block.input_dim)
-    if state is None:
-        state = block.init_state(len(x), x.device)
-    active = active_steps(x.shape[1], lengths=lengths, like=x)
+    state, active = block._begin(x, state, lengths=lengths, reset=reset)
     if not (len(x) and x.shape[1]):
         return x.new_zeros(*x.shape[:2], block.output_dim), state
     x = mask_steps(x, active)

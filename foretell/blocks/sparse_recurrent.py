@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from foretell.blocks.cells import NUM_GATES, Kind, LayerWeights
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.checks import check_positive
+from foretell.blocks.protocol import SequenceMixer, check_input, mask_steps
 from foretell.blocks.pruning import apply_masks
 from foretell.blocks.random_graph import LayeredGraph, gate_mask
 from foretell.blocks.recurrent import GRU, LSTM, RNN, Recurrent, ReluRNN
@@ -60,6 +61,7 @@ class SparseRecurrent(SequenceMixer):
         super().__init__()
         if cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+        check_positive(input_dim=input_dim)
         self.graph, self.cell = graph, cell
         self.sizes = [len(layer) for layer in graph.layers]
         self.input_dim, self.output_dim = input_dim, self.sizes[-1]
@@ -116,6 +118,7 @@ class SparseRecurrent(SequenceMixer):
         self, x_t: Float[Tensor, "batch input_dim"], state: SparseState
     ) -> tuple[Float[Tensor, "batch output_dim"], SparseState]:
         """One step of all layers."""
+        self._check_step(x_t, state)
         with torch.autocast(x_t.device.type, enabled=False):
             value = x_t.to(state.layers[0].h.dtype)
             y, after = self._through(lambda block, x, own: block.step(x, own), value, state)
@@ -131,9 +134,7 @@ class SparseRecurrent(SequenceMixer):
     ) -> tuple[Float[Tensor, "batch time output_dim"], SparseState]:
         """All steps, layer by layer; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         dtype = state.layers[0].h.dtype
         with torch.autocast(x.device.type, enabled=False):
             values = mask_steps(x, active).to(dtype)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foretell.blocks.checks import check_choice
+from foretell.blocks.checks import check_choice, check_dropout
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
 
 Norm = Literal["none", "layer", "rms"]
@@ -38,6 +38,7 @@ class Stack(SequenceMixer):
         super().__init__()
         if not mixers:
             raise ValueError("a stack needs at least one mixer, got none")
+        check_dropout(dropout=dropout)
         for before, after in zip(mixers[:-1], mixers[1:], strict=True):
             if before.output_dim != after.input_dim:
                 raise ValueError(
@@ -74,11 +75,11 @@ class Stack(SequenceMixer):
 
     def readout(self, state: Any) -> Tensor:
         """Of the last layer."""
-        summary: Tensor = self._layers()[-1].readout(state[-1])  # type: ignore[operator]
-        return summary
+        return self._layers()[-1].readout(state[-1])
 
     def step(self, x_t: Float[Tensor, "batch input_dim"], state: Any) -> tuple[Tensor, Any]:
         """One step through all layers."""
+        self._check_step(x_t, state)
         states = []
         for place, (mixer, norm) in enumerate(zip(self._layers(), self.norms, strict=True)):
             y_t, after = mixer.step(_normed(norm, x_t), state[place])
@@ -96,15 +97,21 @@ class Stack(SequenceMixer):
     ) -> tuple[Float[Tensor, "batch time output_dim"], Any]:
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         x, states = mask_steps(x, active), []
         for place, (mixer, norm) in enumerate(zip(self._layers(), self.norms, strict=True)):
             y, after = mixer(_normed(norm, x), state[place], lengths=lengths, reset=reset)
             x = self._joined(x, y, place)
             states.append(after)
         return mask_steps(x, active), tuple(states)
+
+    def _check_state(self, state: Any, batch: int) -> None:
+        """The layers check their own."""
+        if not isinstance(state, tuple) or len(state) != len(self.mixers):
+            got = len(state) if isinstance(state, tuple) else type(state).__name__
+            raise ValueError(
+                f"state must be a tuple of the {len(self.mixers)} layers' states, got {got}"
+            )
 
     def _layers(self) -> list[SequenceMixer]:
         return [mixer for mixer in self.mixers if isinstance(mixer, SequenceMixer)]

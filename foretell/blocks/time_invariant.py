@@ -49,9 +49,7 @@ class TimeInvariantMixer(LinearStateMixer):
     ) -> tuple[Float[Tensor, "batch time dim"], Any]:
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        if state is None:
-            state = self.init_state(len(x), x.device)
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         dtype = state.x.dtype
         with torch.autocast(x.device.type, enabled=False):
             u = mask_steps(x, active).to(dtype)

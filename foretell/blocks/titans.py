@@ -155,7 +155,7 @@ class TitansMemory(LinearStateMixer):
         position = torch.zeros(batch, dtype=torch.int64, device=place)
         taps = 0 if self.conv_width is None else self.conv_width - 1
         conv = weights.new_zeros(batch, 3 * self.memory_dim, taps)
-        held = weights if self.chunk_size > 1 else weights[:, :0]
+        held = weights.clone() if self.chunk_size > 1 else weights.new_zeros(batch, 0)
         return TitansState(weights, torch.zeros_like(weights), held, position, conv)
 
     def seed_state(self, h: Float[Tensor, "batch seed_dim"]) -> TitansState:
@@ -165,13 +165,14 @@ class TitansMemory(LinearStateMixer):
             ValueError: The block was made without `seed_dim`, or h has another width.
         """
         state: TitansState = super().seed_state(h)
-        held = state.weights if self.chunk_size > 1 else state.chunk_start
+        held = state.weights.clone() if self.chunk_size > 1 else state.chunk_start
         return state._replace(chunk_start=held)
 
     def step(
         self, x_t: Float[Tensor, "batch input_dim"], state: TitansState
     ) -> tuple[Float[Tensor, "batch output_dim"], TitansState]:
         """One token, by the update rule."""
+        self._check_step(x_t, state)
         inputs, gates = self._project(x_t, state)
         with torch.autocast(x_t.device.type, enabled=False):
             conv = state.conv

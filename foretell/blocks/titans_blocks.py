@@ -168,6 +168,7 @@ class MemoryAsGate(_MemoryAttention):
         self, x_t: Float[Tensor, "batch input_dim"], state: MemoryAttentionState
     ) -> tuple[Float[Tensor, "batch output_dim"], MemoryAttentionState]:
         """One step of both."""
+        self._check_step(x_t, state)
         y, attention = self.attention.step(x_t, state.attention)
         told, memory = self.memory.step(x_t, state.memory)
         return self._gate(y, told), MemoryAttentionState(memory, attention)
@@ -218,6 +219,7 @@ class MemoryAsLayer(_MemoryAttention):
         self, x_t: Float[Tensor, "batch input_dim"], state: MemoryAttentionState
     ) -> tuple[Float[Tensor, "batch output_dim"], MemoryAttentionState]:
         """One step of the memory, then of the attention."""
+        self._check_step(x_t, state)
         told, memory = self.memory.step(x_t, state.memory)
         y, attention = self.attention.step(told, state.attention)
         return y, MemoryAttentionState(memory, attention)

@@ -110,7 +110,7 @@ class MemoryAsContext(SequenceMixer):
         memory = self.memory.init_state(batch, device, dtype)
         empty = memory.conv.new_zeros(batch, self.segment_size - 1, 2 * self.input_dim)
         taps = memory.conv.new_zeros(batch, self.input_dim, memory.conv.shape[-1])
-        return MemoryContextState(memory, SegmentState(empty, empty, taps))
+        return MemoryContextState(memory, SegmentState(empty, torch.zeros_like(empty), taps))
 
     def seed_state(self, h: Float[Tensor, "batch seed_dim"]) -> MemoryContextState:
         """The memory that a learned map makes of a vector, and no step yet.
@@ -141,6 +141,7 @@ class MemoryAsContext(SequenceMixer):
                 "with causal_guard=False a token sees the rest of its segment, "
                 "which no step has: run forward"
             )
+        self._check_step(x_t, state)
         before = state.segment
         tokens, taps = self._tokens(x_t[:, None], before.taps, None)
         one = torch.ones_like(state.memory.position)

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from foretell.blocks.loop import loop_steps
-from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
+from foretell.blocks.protocol import SequenceMixer, Shapes, check_input, mask_steps
 
 
 class VolumeMixer(SequenceMixer):
@@ -41,6 +41,10 @@ class VolumeMixer(SequenceMixer):
         """Start from a volume: the identity."""
         raise NotImplementedError
 
+    def _state_shapes(self) -> Shapes:
+        """Of a space of any size."""
+        return Shapes.of(self.init_state(1, "meta", spatial=(0, 0, 0)), free_zeros=True)
+
     def readout(self, state: Any) -> Float[Tensor, "batch channels depth height width"]:
         """The volume."""
         volume: Tensor = state.volume
@@ -71,7 +75,7 @@ class VolumeMixer(SequenceMixer):
         check_input(x, self.input_dim)
         if state is None:
             raise ValueError("state is None: start a volume recurrence from seed_state(volume)")
-        active = active_steps(x.shape[1], lengths=lengths, like=x)
+        state, active = self._begin(x, state, lengths=lengths, reset=reset)
         outputs, state = loop_steps(
             self.step, mask_steps(x, active).unbind(1), state,
             fresh_state=self.seed_state(torch.zeros_like(state.volume)),

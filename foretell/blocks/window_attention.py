@@ -60,13 +60,15 @@ class SlidingWindowAttention(PersistentAttention, SequenceMixer):
     ) -> WindowState:
         """No step yet."""
         place, kind = self._place(device, dtype)
-        empty = torch.zeros(batch, self.window - 1, self.input_dim, device=place, dtype=kind)
-        return WindowState(empty, empty, torch.zeros(batch, dtype=torch.int64, device=place))
+        keys = torch.zeros(batch, self.window - 1, self.input_dim, device=place, dtype=kind)
+        position = torch.zeros(batch, dtype=torch.int64, device=place)
+        return WindowState(keys, torch.zeros_like(keys), position)
 
     def step(
         self, x_t: Float[Tensor, "batch input_dim"], state: WindowState
     ) -> tuple[Float[Tensor, "batch output_dim"], WindowState]:
         """One step: softmax over the kept keys and its own."""
+        self._check_step(x_t, state)
         x, kind = x_t[:, None], state.keys.dtype
         q, (k, v) = self.project_queries(x, kind), self.project_keys(x, kind)
         with torch.autocast(x_t.device.type, enabled=False):
