@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from foretell.blocks.mamba2 import Mamba2
     from foretell.blocks.mamba2_weights import load_mamba2_weights
     from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
-    from foretell.blocks.ngram import NgramHead, Quantiser
+    from foretell.blocks.ngram import NgramBlock, NgramHead, Quantiser
     from foretell.blocks.prefix_attention import PrefixLinearAttention
     from foretell.blocks.protocol import SequenceMixer, detach_state, index_state
     from foretell.blocks.random_graph import layered_graph
@@ -59,6 +59,7 @@ _HOME = {
     "MemoryAsGate": "titans_blocks",
     "MemoryAsLayer": "titans_blocks",
     "MixerConfig": "config",
+    "NgramBlock": "ngram",
     "NgramHead": "ngram",
     "PrefixLinearAttention": "prefix_attention",
     "Quantiser": "ngram",
@@ -99,6 +100,7 @@ __all__ = [
     "MemoryAsGate",
     "MemoryAsLayer",
     "MixerConfig",
+    "NgramBlock",
     "NgramHead",
     "PrefixLinearAttention",
     "Quantiser",
