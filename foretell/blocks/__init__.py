@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
     from foretell.blocks.ngram import NgramBlock, NgramHead, Quantiser
     from foretell.blocks.prefix_attention import PrefixLinearAttention
+    from foretell.blocks.prefix_loss import check_prefix_loss, prefix_loss_mask
     from foretell.blocks.protocol import SequenceMixer, detach_state, index_state
     from foretell.blocks.random_graph import layered_graph
     from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
     from foretell.blocks.s4d import S4D
+    from foretell.blocks.scan.verify import verify_scan
     from foretell.blocks.segments import reset_from_cu_seqlens
     from foretell.blocks.sparse_recurrent import SparseRecurrent
     from foretell.blocks.stack import LRCN, Stack, TimeDistributed
@@ -73,11 +75,14 @@ _HOME = {
     "TimeDistributed": "stack",
     "TitansMemory": "titans",
     "build_mixer": "build",
+    "check_prefix_loss": "prefix_loss",
     "detach_state": "protocol",
     "index_state": "protocol",
     "layered_graph": "random_graph",
     "load_mamba2_weights": "mamba2_weights",
+    "prefix_loss_mask": "prefix_loss",
     "reset_from_cu_seqlens": "segments",
+    "verify_scan": "scan.verify",
 }
 
 __all__ = [
@@ -112,11 +117,14 @@ __all__ = [
     "TimeDistributed",
     "TitansMemory",
     "build_mixer",
+    "check_prefix_loss",
     "detach_state",
     "index_state",
     "layered_graph",
     "load_mamba2_weights",
+    "prefix_loss_mask",
     "reset_from_cu_seqlens",
+    "verify_scan",
 ]
 
 
