@@ -76,7 +76,7 @@ class Stack(SequenceMixer):
         parts = (part for block in self.mlps for part in block.children())
         for module in (*self.mixers, *self.norms, *parts):
             if hasattr(module, "reset_parameters"):
-                module.reset_parameters()  # type: ignore[operator]
+                module.reset_parameters()
 
     def extra_repr(self) -> str:
         """Options for `print(module)`."""
@@ -194,9 +194,10 @@ def _keywords(mixer: SequenceMixer, method: str) -> frozenset[str]:
 
 def _hand_out(extra: dict[str, Any], keywords: Sequence[frozenset[str]]) -> list[dict[str, Any]]:
     """Of every layer, the keywords that it takes."""
-    for name in extra.keys() - frozenset().union(*keywords):
-        allowed = ", ".join(sorted(frozenset().union(*keywords))) or "none"
-        raise ValueError(f"no layer of the stack takes {name!r}; keywords beyond x: {allowed}")
+    allowed: frozenset[str] = frozenset().union(*keywords)
+    for name in sorted(extra.keys() - allowed):
+        known = ", ".join(sorted(allowed)) or "none"
+        raise ValueError(f"no layer of the stack takes {name!r}; keywords beyond x: {known}")
     return [{name: extra[name] for name in extra.keys() & own} for own in keywords]
 
 
@@ -215,13 +216,12 @@ def stack_naive(
         state: Of every layer.
         oracles: (mixer, x, state) -> (y, state) of every layer.
     """
-    ends = []
+    ends: list[Any] = []
     for mixer, norm, own, oracle in zip(stack.mixers, stack.norms, state, oracles, strict=True):
         y, end = oracle(mixer, norm(x), own)
         x = x + y if stack.residual and x.shape == y.shape else y
         if stack.mlps:
-            normalise, expand, act, contract = stack.mlps[len(ends)]  # type: ignore[misc]
-            y = contract(act(expand(normalise(x))))
+            y = stack.mlps[len(ends)](x)
             x = x + y if stack.residual else y
         ends.append(end)
     return x, tuple(ends)

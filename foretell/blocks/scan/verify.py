@@ -49,7 +49,7 @@ def verify_scan(
         >>> verify_scan(ssd, "ssd", "cpu")
         >>> verify_scan(lambda *given, segment: ssd(*given), "ssd", "cpu")
         Traceback (most recent call last):
-        ValueError: y of the ssd scan is wrong at 37 steps with resets: greatest error 4.8, ...
+        ValueError: y of the ssd scan is wrong at 1 steps with resets: greatest error 1.8, ...
     """
     check_choice("kind", kind, ScanKind)
     if dtype not in _TOLERANCE:
