@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from foretell.blocks.mamba2 import Mamba2
     from foretell.blocks.mamba2_weights import LoadReport, load_mamba2_weights
     from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM, summarise
-    from foretell.blocks.ngram import NgramHead, Quantiser
+    from foretell.blocks.ngram import NgramBlock, NgramHead, Quantiser
     from foretell.blocks.prefix_attention import PrefixLinearAttention
+    from foretell.blocks.prefix_loss import check_prefix_loss, prefix_loss_mask
     from foretell.blocks.protocol import (
         SequenceMixer,
         cat_states,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from foretell.blocks.reber import encode_words, reber_words
     from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
     from foretell.blocks.s4d import S4D
+    from foretell.blocks.scan.verify import verify_scan
     from foretell.blocks.segments import reset_from_cu_seqlens
     from foretell.blocks.sparse_recurrent import SparseRecurrent
     from foretell.blocks.stack import LRCN, Stack, TimeDistributed
@@ -78,6 +80,7 @@ _HOME = {
     "MemoryAsGate": "titans_blocks",
     "MemoryAsLayer": "titans_blocks",
     "MixerConfig": "config",
+    "NgramBlock": "ngram",
     "NgramHead": "ngram",
     "PrefixLinearAttention": "prefix_attention",
     "Quantiser": "ngram",
@@ -93,6 +96,7 @@ _HOME = {
     "apply_masks": "pruning",
     "build_mixer": "build",
     "cat_states": "protocol",
+    "check_prefix_loss": "prefix_loss",
     "detach_state": "protocol",
     "encode_words": "reber",
     "gradual_percent": "pruning",
@@ -103,6 +107,7 @@ _HOME = {
     "layered_graph": "random_graph",
     "load_mamba2_weights": "mamba2_weights",
     "magnitude_masks": "pruning",
+    "prefix_loss_mask": "prefix_loss",
     "pruned_percent": "pruning",
     "reber_words": "reber",
     "remove_masks": "pruning",
@@ -110,6 +115,7 @@ _HOME = {
     "state_numel": "protocol",
     "state_to": "protocol",
     "summarise": "matrix_cells",
+    "verify_scan": "scan.verify",
 }
 
 __all__ = [
@@ -134,6 +140,7 @@ __all__ = [
     "MemoryAsGate",
     "MemoryAsLayer",
     "MixerConfig",
+    "NgramBlock",
     "NgramHead",
     "PrefixLinearAttention",
     "Quantiser",
@@ -147,6 +154,7 @@ __all__ = [
     "apply_masks",
     "build_mixer",
     "cat_states",
+    "check_prefix_loss",
     "detach_state",
     "encode_words",
     "gradual_percent",
@@ -157,6 +165,7 @@ __all__ = [
     "layered_graph",
     "load_mamba2_weights",
     "magnitude_masks",
+    "prefix_loss_mask",
     "pruned_percent",
     "reber_words",
     "remove_masks",
@@ -164,6 +173,7 @@ __all__ = [
     "state_numel",
     "state_to",
     "summarise",
+    "verify_scan",
 ]
 
 

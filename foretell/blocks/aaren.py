@@ -78,6 +78,7 @@ class Aaren(SequenceMixer):
         self.value = nn.Linear(input_dim, width)
         self.output = nn.Linear(width, self.output_dim)
         self.seed = None if seed_dim is None else nn.Linear(seed_dim, width)
+        self.seed_dim = input_dim if seed_dim is None else seed_dim
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -234,6 +235,7 @@ class AarenBlock(SequenceMixer):
         self.attention = Aaren(
             input_dim, num_heads, seed_dim=seed_dim, scan_fn=scan_fn, scan_backend=scan_backend
         )
+        self.seed_dim = self.attention.seed_dim
         self.expand = nn.Linear(input_dim, self.feedforward_dim)
         self.contract = nn.Linear(self.feedforward_dim, input_dim)
         self.attention_norm = nn.LayerNorm(input_dim)

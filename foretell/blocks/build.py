@@ -11,13 +11,14 @@ from foretell.blocks.prefix_attention import PrefixLinearAttention
 from foretell.blocks.protocol import SequenceMixer
 from foretell.blocks.recurrent import GRU, LSTM, RNN, ReluRNN
 from foretell.blocks.s4d import S4D
+from foretell.blocks.stack import Stack
 from foretell.blocks.titans import TitansMemory
 from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
 from foretell.blocks.titans_context import MemoryAsContext
 
 
 def build_mixer(config: MixerConfig, input_dim: int) -> SequenceMixer:
-    """The block that a configuration names.
+    """The block that a configuration names, or a stack of such blocks.
 
     Args:
         config: Kind and options.
@@ -30,6 +31,18 @@ def build_mixer(config: MixerConfig, input_dim: int) -> SequenceMixer:
         >>> build_mixer(MixerConfig(kind="gru"), 8).output_dim
         64
     """
+    block = _build_one(config, input_dim)
+    if config.stack.num_layers is None:
+        return block
+    layers = [block]
+    while len(layers) < config.stack.num_layers:
+        layers.append(_build_one(config, layers[-1].output_dim))
+    options = _options(config.stack)
+    del options["num_layers"]
+    return Stack(layers, **options)
+
+
+def _build_one(config: MixerConfig, input_dim: int) -> SequenceMixer:
     match config.kind:
         case "rnn":
             return RNN(input_dim, **_options(config.recurrent))

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from foretell.blocks.checks import check_choice
+from foretell.blocks.checks import check_choice, check_positive
 
 ScanBackend = Literal["auto", "naive", "chunked", "tree"]
 """As in `foretell.blocks.scan.backends`, which imports torch."""
@@ -125,8 +125,8 @@ class Mamba2Config:
     """Steps between normalisations."""
     window: int | None = None
     """Inputs that the state remembers."""
-    chunk_size: int = 32
-    """Steps of a chunk of the scan; changes speed alone."""
+    chunk_size: int | None = None
+    """Steps of a chunk of the scan; changes speed alone; none = 32 on a CPU, 128 on a GPU."""
     scan_backend: ScanBackend = "auto"
     """Loop, chunks or tree over time; changes speed alone."""
 
@@ -216,6 +216,12 @@ class TitansContextConfig:
     """Width between the memory's layers; none = that of x."""
     causal_guard: bool = True
     """False = the published equations to the letter, which leak inside a segment."""
+    conv_width: int | None = 4
+    """Taps of the memory's convolution; none = no convolution."""
+    silu: bool = True
+    """Apply SiLU to the memory's queries, keys and values."""
+    normalise: bool = True
+    """The memory's queries and keys of norm 1."""
 
     def __post_init__(self) -> None:
         _check_depth(self)
@@ -237,6 +243,12 @@ class TitansWindowConfig:
     """Width between the memory's layers; none = that of x."""
     chunk_size: int = 16
     """Tokens whose gradients are taken at one memory; part of the model."""
+    conv_width: int | None = 4
+    """Taps of the memory's convolution; none = no convolution."""
+    silu: bool = True
+    """Apply SiLU to the memory's queries, keys and values."""
+    normalise: bool = True
+    """The memory's queries and keys of norm 1."""
 
     def __post_init__(self) -> None:
         _check_depth(self)
@@ -245,6 +257,28 @@ class TitansWindowConfig:
 def _check_depth(config: TitansConfig | TitansContextConfig | TitansWindowConfig) -> None:
     if config.depth == 1:
         _refuse_idle(config, "with depth 1", "hidden_dim")
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """Pre-norm residual layers of one kind, each with weights of its own."""
+
+    num_layers: int | None = None
+    """Layers; none = the block alone, without norm and residual."""
+    norm: Literal["none", "layer", "rms"] = "layer"
+    """Before every part of a layer."""
+    residual: bool = True
+    """Add a part's input to its output where the widths agree."""
+    dropout: float = 0.0
+    """Of a part's output; without residual, between the parts."""
+    feedforward_dim: int | None = None
+    """Width inside an MLP after the block of each layer; none = no MLP."""
+
+    def __post_init__(self) -> None:
+        if self.num_layers is None:
+            others = [part.name for part in dataclasses.fields(self) if part.name != "num_layers"]
+            _refuse_idle(self, "without num_layers", *others)
+        check_positive(num_layers=self.num_layers, feedforward_dim=self.feedforward_dim)
 
 
 Kind = Literal[
@@ -273,7 +307,8 @@ _BRANCH = {
 
 @dataclass(frozen=True)
 class MixerConfig:
-    """One sequence block; only the branch that `kind` selects may differ from its defaults."""
+    """One sequence block or a stack of them; of the branches of kinds only the selected one may
+    differ from its defaults."""
 
     kind: Kind = "lstm"
     """Which block."""
@@ -289,12 +324,14 @@ class MixerConfig:
     titans_mac: TitansContextConfig = field(default_factory=TitansContextConfig)
     titans_window: TitansWindowConfig = field(default_factory=TitansWindowConfig)
     """Of titans_mag and titans_mal."""
+    stack: StackConfig = field(default_factory=StackConfig)
+    """Several layers, of any kind."""
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, Kind)
         chosen = _BRANCH.get(self.kind, self.kind)
         for part in dataclasses.fields(self):
-            if part.name in ("kind", chosen):
+            if part.name in ("kind", "stack", chosen):
                 continue
             value = getattr(self, part.name)
             if value != type(value)():

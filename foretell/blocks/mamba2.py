@@ -12,7 +12,7 @@ from foretell.blocks.causal_conv import causal_conv
 from foretell.blocks.checks import check_positive
 from foretell.blocks.protocol import check_input, mask_steps
 from foretell.blocks.rms_norm import rms_norm
-from foretell.blocks.scan.backends import LINEAR_SCANS, SSD_SCANS, Scan, ScanBackend, choose_scan
+from foretell.blocks.scan.backends import SSD_SCANS, Scan, ScanBackend, choose_scan, linear_scan_on
 from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.normalised import end_position, norm_scale, normalised_scan
 from foretell.blocks.scan.recent import RecentInputs, clear_recent, push_recent, read_recent
@@ -76,7 +76,7 @@ class Mamba2(LinearStateMixer):
         window: Inputs r that a state remembers.
         seed_dim: Width of the vector that `seed_state` takes; none = no such map.
         readout_dim: Width of what `readout` gives; none = no such map.
-        chunk_size: Steps that the scan computes at once; 32 suits a CPU, 64 to 256 a GPU.
+        chunk_size: Steps that the scan computes at once; none = 32 on a CPU, 128 on a GPU.
         scan_fn: Scan with the signature of `scan.naive.ssd` instead of ours, say a fused kernel.
         scan_backend: "auto" runs `scan_fn`, the others a scan of ours.
 
@@ -112,7 +112,7 @@ class Mamba2(LinearStateMixer):
         window: int | None = None,
         seed_dim: int | None = None,
         readout_dim: int | None = None,
-        chunk_size: int = 32,
+        chunk_size: int | None = None,
         scan_fn: Scan = ssd,
         scan_backend: ScanBackend = "auto",
     ) -> None:
@@ -341,7 +341,7 @@ class Mamba2(LinearStateMixer):
         form = "chunked" if self.scan_backend == "auto" else self.scan_backend
         if self.per_channel:
             log_a = -dt[..., None, None] * self._rate(dt)
-            scan = LINEAR_SCANS[form]
+            scan = linear_scan_on(x.device.type, self.scan_backend)
             states, h = scan(log_a, x[..., None] * B[:, :, :, None], h, segment=segment)
             return (states * C[:, :, :, None]).sum(-1), h
         log_a = -dt * self._rate(dt)

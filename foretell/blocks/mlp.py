@@ -1,6 +1,6 @@
 """Multi-layer perceptrons: a plain one, and a softplus one that keeps one tensor a layer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -116,16 +116,22 @@ def softplus_mlp_naive(
     return hidden[tap], layers[-1](hidden[-1])
 
 
-def mlp(widths: Sequence[int], *, last_activation: bool = False) -> nn.Sequential:
-    """Linear layers with ReLU between them.
+def mlp(
+    widths: Sequence[int],
+    *,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    last_activation: bool = False,
+) -> nn.Sequential:
+    """Linear layers with an activation between them.
 
     Args:
         widths: Input width, then the width of every layer.
-        last_activation: ReLU after the last layer too.
+        activation: Makes what stands between the layers.
+        last_activation: After the last layer too.
     """
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
         layers.append(nn.Linear(inputs, outputs))
         if last_activation or i < len(widths) - 2:
-            layers.append(nn.ReLU())
+            layers.append(activation())
     return nn.Sequential(*layers)

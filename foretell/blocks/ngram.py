@@ -8,6 +8,7 @@ under the one that ends at i-1. All steps at once are sorted by n-gram and time;
 pair by pair.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -18,6 +19,7 @@ from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.ngram_store import NgramCache, NgramTable
 from foretell.blocks.protocol import SequenceMixer, Shapes, check_input, mask_steps
 from foretell.blocks.segments import segment_ids
+from foretell.blocks.stack import Norm, Stack
 
 MAX_TABLE = 65_536
 """Largest number of n-grams that a dense table holds."""
@@ -208,6 +210,34 @@ class NgramHead(SequenceMixer):
         steps = valid[:, None] + torch.arange(self.n, device=ids.device)
         recent = line.gather(1, steps).masked_fill(of_segment.gather(1, steps) != last, -1)
         return state.insert(h, write.masked_fill(segment != last, -1), recent, last[:, 0] == 0)
+
+
+class NgramBlock(Stack):
+    """Residual n-gram heads one after the other: x + head_n(norm(x)) for n = 1, 2, 3.
+
+    `forward` and `step` take `ids` as `NgramHead` does; the state is the tuple of the heads'.
+
+    Args:
+        dim: Width of x and y.
+        num_ids: Ids are 0 .. num_ids - 1.
+        orders: n of every head.
+        storage: As in `NgramHead`, of every head.
+        norm: Before every head.
+        dropout: Of a head's output.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_ids: int,
+        *,
+        orders: Sequence[int] = (1, 2, 3),
+        storage: Storage = "auto",
+        norm: Norm = "layer",
+        dropout: float = 0.0,
+    ) -> None:
+        heads = [NgramHead(dim, num_ids, n=n, storage=storage) for n in orders]
+        super().__init__(heads, norm=norm, dropout=dropout)
 
 
 def ngram_means_naive(

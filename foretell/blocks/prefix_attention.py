@@ -204,7 +204,7 @@ class PrefixLinearAttention(LinearStateMixer):
             prefix_len: Length M of the prefix at the start of x, of all rows or of each; this call
                 must hold all of it. None = no prefix.
             prefix_output: zero = y is 0 for i < M and the call is causal; return = the outputs of
-                the equation, not causal.
+                the equation, not causal: see `prefix_loss_mask` and `check_prefix_loss`.
 
         Returns:
             y and the state after the last valid step.

@@ -54,6 +54,8 @@ class SequenceMixer(nn.Module):
     """The result does not depend on a chunk size."""
     bounded_state: bool = True
     """The state does not grow with time."""
+    seed_dim: int = 0
+    """Width of the vector that `seed_state` takes; 0 = it takes none."""
 
     def forward(
         self,

@@ -80,8 +80,8 @@ class Recurrent(SequenceMixer):
         if bidirectional and recurrent_dropout:
             raise ValueError("recurrent_dropout is for one direction; set bidirectional false")
         self.input_dim, self.hidden_dim, self.num_layers = input_dim, hidden_dim, num_layers
-        self.num_directions = 2 if bidirectional else 1
-        self.output_dim = self.num_directions * hidden_dim
+        self.num_directions = directions = 2 if bidirectional else 1
+        self.output_dim, self.seed_dim = (directions * hidden_dim * n for n in (1, num_layers))
         self.causal = self.streamable = not bidirectional
         self.dropout, self.recurrent_dropout = dropout, recurrent_dropout
         self.orthogonal_recurrent, self.single_bias = orthogonal_recurrent, single_bias

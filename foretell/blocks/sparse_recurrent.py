@@ -69,6 +69,7 @@ class SparseRecurrent(SequenceMixer):
         layers += [self._masked(mask) for mask in graph.masks]
         self.layers = nn.ModuleList(layers)
         self.skips = nn.ModuleList(self._masked(skip.mask) for skip in graph.skips)
+        self.seed_dim = sum(block.seed_dim for block in self._blocks())
 
     def _masked(self, mask: Bool[Tensor, "targets sources"]) -> Recurrent:
         targets, sources = mask.shape

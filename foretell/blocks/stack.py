@@ -1,5 +1,6 @@
 """Blocks made of blocks: residual stacks, and an encoder per frame before a mixer."""
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -8,7 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foretell.blocks.checks import check_choice, check_dropout
+from foretell.blocks.checks import check_choice, check_dropout, check_positive
+from foretell.blocks.mlp import mlp
 from foretell.blocks.protocol import SequenceMixer, active_steps, check_input, mask_steps
 
 Norm = Literal["none", "layer", "rms"]
@@ -18,13 +20,19 @@ Pool = Literal["mean", "last", "none"]
 class Stack(SequenceMixer):
     """Mixers one after the other: x + dropout(mixer(norm(x))), pre-norm.
 
-    The state is the tuple of the layers' states. Layers that change the width have no skip.
+    With `feedforward_dim` x + dropout(MLP(norm(x))) follows every mixer, the MLP with one hidden
+    layer and GELU: a Transformer's layer with a mixer for its attention. The state is the tuple of
+    the layers' states. Layers that change the width have no skip.
+
+    `forward` and `step` hand keywords beyond the protocol's, such as `ids` of n-gram heads or
+    `prefix_len` of linear attention, to every layer that takes them.
 
     Args:
         mixers: Layers; each takes what the one before gives.
-        norm: Before every layer.
-        residual: Add a layer's input to its output.
-        dropout: Of a layer's output; without `residual`, between the layers.
+        norm: Before every mixer and every MLP.
+        residual: Add the input of a mixer or MLP to its output.
+        dropout: Of the output of a mixer or MLP; without `residual`, between them.
+        feedforward_dim: Width inside the MLPs; none = no MLPs.
     """
 
     def __init__(
@@ -34,8 +42,10 @@ class Stack(SequenceMixer):
         norm: Norm = "layer",
         residual: bool = True,
         dropout: float = 0.0,
+        feedforward_dim: int | None = None,
     ) -> None:
         super().__init__()
+        check_positive(feedforward_dim=feedforward_dim)
         if not mixers:
             raise ValueError("a stack needs at least one mixer, got none")
         check_dropout(dropout=dropout)
@@ -47,18 +57,27 @@ class Stack(SequenceMixer):
                 )
         self.mixers = nn.ModuleList(mixers)
         self.norms = nn.ModuleList(build_norm(norm, mixer.input_dim) for mixer in mixers)
+        self.mlps = nn.ModuleList()
+        if feedforward_dim is not None:
+            for width in (mixer.output_dim for mixer in mixers):
+                inner = mlp([width, feedforward_dim, width], activation=nn.GELU)
+                self.mlps.append(nn.Sequential(build_norm(norm, width), *inner))
         self.residual, self.dropout = residual, dropout
         self.input_dim, self.output_dim = mixers[0].input_dim, mixers[-1].output_dim
         self.causal = all(mixer.causal for mixer in mixers)
         self.streamable = all(mixer.streamable for mixer in mixers)
         self.chunk_invariant = all(mixer.chunk_invariant for mixer in mixers)
         self.bounded_state = all(mixer.bounded_state for mixer in mixers)
+        self.seed_dim = sum(mixer.seed_dim for mixer in mixers)
+        self.forward_keywords = [_keywords(mixer, "forward") for mixer in mixers]
+        self.step_keywords = [_keywords(mixer, "step") for mixer in mixers]
 
     def reset_parameters(self) -> None:
-        """Of all layers and norms."""
-        for module in (*self.mixers, *self.norms):
-            if isinstance(module, SequenceMixer | nn.LayerNorm | nn.RMSNorm):
-                module.reset_parameters()  # type: ignore[operator]
+        """Of all layers, norms and MLPs."""
+        parts = (part for block in self.mlps for part in block.children())
+        for module in (*self.mixers, *self.norms, *parts):
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
 
     def extra_repr(self) -> str:
         """Options for `print(module)`."""
@@ -73,16 +92,37 @@ class Stack(SequenceMixer):
         """Of every layer."""
         return tuple(mixer.init_state(batch, device, dtype) for mixer in self._layers())
 
+    def seed_state(self, h: Float[Tensor, "batch seed_dim"]) -> tuple[Any, ...]:
+        """Start from the layers' vectors side by side, as a recurrence with several layers.
+
+        Layers that take no vector (`seed_dim` 0) start as `init_state`.
+
+        Raises:
+            ValueError: No layer takes a vector, or h is not as wide as all of them together.
+        """
+        if not self.seed_dim:
+            raise ValueError("no layer of the stack takes a seed: give one of them a seed_dim")
+        if h.shape[1] != self.seed_dim:
+            raise ValueError(f"seed must have width {self.seed_dim}, got {h.shape[1]}")
+        mixers = self._layers()
+        parts = h.split([mixer.seed_dim for mixer in mixers], dim=1)
+        return tuple(
+            mixer.seed_state(part) if mixer.seed_dim else mixer.init_state(len(h), h.device)  # type: ignore[operator]
+            for mixer, part in zip(mixers, parts, strict=True)
+        )
+
     def readout(self, state: Any) -> Tensor:
         """Of the last layer."""
         return self._layers()[-1].readout(state[-1])
 
-    def step(self, x_t: Float[Tensor, "batch input_dim"], state: Any) -> tuple[Tensor, Any]:
-        """One step through all layers."""
+    def step(
+        self, x_t: Float[Tensor, "batch input_dim"], state: Any, **extra: Any
+    ) -> tuple[Tensor, Any]:
+        """One step through all layers; `extra` is for those that take it."""
         self._check_step(x_t, state)
-        states = []
+        own, states = _hand_out(extra, self.step_keywords), []
         for place, (mixer, norm) in enumerate(zip(self._layers(), self.norms, strict=True)):
-            y_t, after = mixer.step(_normed(norm, x_t), state[place])
+            y_t, after = mixer.step(_cast(norm, x_t), state[place], **own[place])
             x_t = self._joined(x_t, y_t, place)
             states.append(after)
         return x_t, tuple(states)
@@ -94,13 +134,20 @@ class Stack(SequenceMixer):
         *,
         lengths: Int[Tensor, " batch"] | None = None,
         reset: Bool[Tensor, "batch time"] | None = None,
+        **extra: Any,
     ) -> tuple[Float[Tensor, "batch time output_dim"], Any]:
-        """All steps; see `SequenceMixer.forward`."""
+        """All steps; see `SequenceMixer.forward`. `extra` is for the layers that take it.
+
+        Raises:
+            ValueError: No layer takes a keyword.
+        """
         check_input(x, self.input_dim)
+        own = _hand_out(extra, self.forward_keywords)
         state, active = self._begin(x, state, lengths=lengths, reset=reset)
         x, states = mask_steps(x, active), []
         for place, (mixer, norm) in enumerate(zip(self._layers(), self.norms, strict=True)):
-            y, after = mixer(_normed(norm, x), state[place], lengths=lengths, reset=reset)
+            given = _cast(norm, x)
+            y, after = mixer(given, state[place], lengths=lengths, reset=reset, **own[place])
             x = self._joined(x, y, place)
             states.append(after)
         return mask_steps(x, active), tuple(states)
@@ -117,22 +164,48 @@ class Stack(SequenceMixer):
         return [mixer for mixer in self.mixers if isinstance(mixer, SequenceMixer)]
 
     def _joined(self, x: Tensor, y: Tensor, place: int) -> Tensor:
+        """What layer `place` makes of its input and its mixer's output."""
+        last = place == len(self.mixers) - 1
+        if not self.mlps:
+            return self._add(x, y, last=last)
+        x = self._add(x, y, last=False)
+        return self._add(x, _cast(self.mlps[place], x), last=last)
+
+    def _add(self, x: Tensor, y: Tensor, *, last: bool) -> Tensor:
         skips = self.residual and x.shape[-1] == y.shape[-1]
-        if skips or place < len(self.mixers) - 1:
+        if skips or not last:
             y = functional.dropout(y, self.dropout, self.training)
         return x + y if skips else y
 
 
-def _normed(norm: nn.Module, x: Float[Tensor, "*steps width"]) -> Float[Tensor, "*steps width"]:
-    """Norm in the type of its weight, answer in that of x.
+def _cast(part: nn.Module, x: Float[Tensor, "*steps width"]) -> Float[Tensor, "*steps width"]:
+    """A norm or MLP in the type of its weights, answer in that of x.
 
     torch's norms refuse some pairs of types and are slow on others; a GPU's autocast answers in
     float32 whatever x is.
     """
-    weight = getattr(norm, "weight", None)
+    weight = next(part.parameters(), None)
     given = x if weight is None else x.to(weight.dtype)
-    normed: Tensor = norm(given)
-    return normed.to(x.dtype)
+    y: Tensor = part(given)
+    return y.to(x.dtype)
+
+
+def _keywords(mixer: SequenceMixer, method: str) -> frozenset[str]:
+    """What the method takes beyond the protocol."""
+    if isinstance(mixer, Stack):
+        inner = mixer.forward_keywords if method == "forward" else mixer.step_keywords
+        return frozenset().union(*inner)
+    names = inspect.signature(getattr(mixer, method)).parameters
+    return frozenset(names) - {"x", "x_t", "state", "lengths", "reset"}
+
+
+def _hand_out(extra: dict[str, Any], keywords: Sequence[frozenset[str]]) -> list[dict[str, Any]]:
+    """Of every layer, the keywords that it takes."""
+    allowed: frozenset[str] = frozenset().union(*keywords)
+    for name in sorted(extra.keys() - allowed):
+        known = ", ".join(sorted(allowed)) or "none"
+        raise ValueError(f"no layer of the stack takes {name!r}; keywords beyond x: {known}")
+    return [{name: extra[name] for name in extra.keys() & own} for own in keywords]
 
 
 def stack_naive(
@@ -150,10 +223,13 @@ def stack_naive(
         state: Of every layer.
         oracles: (mixer, x, state) -> (y, state) of every layer.
     """
-    ends = []
+    ends: list[Any] = []
     for mixer, norm, own, oracle in zip(stack.mixers, stack.norms, state, oracles, strict=True):
         y, end = oracle(mixer, norm(x), own)
         x = x + y if stack.residual and x.shape == y.shape else y
+        if stack.mlps:
+            y = stack.mlps[len(ends)](x)
+            x = x + y if stack.residual else y
         ends.append(end)
     return x, tuple(ends)
 

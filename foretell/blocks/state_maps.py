@@ -65,7 +65,7 @@ class LinearStateMixer(SequenceMixer):
         self.seed = self.summary = None
         if seed_dim is not None:
             self._check_mapped("seed_dim", filled)
-            self.seed = nn.Linear(seed_dim, filled)
+            self.seed, self.seed_dim = nn.Linear(seed_dim, filled), seed_dim
         if readout_dim is not None:
             read = self._flat(state).shape[1]
             self._check_mapped("readout_dim", read)

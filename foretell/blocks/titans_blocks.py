@@ -37,6 +37,9 @@ class _MemoryAttention(SequenceMixer):
         depth: As in `TitansMemory`.
         hidden_dim: As in `TitansMemory`.
         chunk_size: As in `TitansMemory`; chunks count from the first token of P.
+        conv_width: As in `TitansMemory`.
+        silu: As in `TitansMemory`.
+        normalise: As in `TitansMemory`.
         seed_dim: As in `TitansMemory`.
         readout_dim: As in `TitansMemory`.
     """
@@ -54,6 +57,9 @@ class _MemoryAttention(SequenceMixer):
         depth: int = 2,
         hidden_dim: int | None = None,
         chunk_size: int = 16,
+        conv_width: int | None = 4,
+        silu: bool = True,
+        normalise: bool = True,
         seed_dim: int | None = None,
         readout_dim: int | None = None,
     ) -> None:
@@ -63,9 +69,10 @@ class _MemoryAttention(SequenceMixer):
         self.input_dim = self.output_dim = input_dim
         self.memory = TitansMemory(
             input_dim, depth=depth, hidden_dim=hidden_dim, chunk_size=chunk_size,
-            seed_dim=seed_dim, readout_dim=readout_dim,
+            conv_width=conv_width, silu=silu, normalise=normalise, seed_dim=seed_dim,
+            readout_dim=readout_dim,
         )  # fmt: skip
-        self.chunk_invariant = self.memory.chunk_invariant
+        self.chunk_invariant, self.seed_dim = self.memory.chunk_invariant, self.memory.seed_dim
         self.attention = SlidingWindowAttention(
             input_dim, num_heads, window=window,
             num_persistent=num_persistent if self.persistent_stays else 0,

@@ -57,6 +57,9 @@ class MemoryAsContext(SequenceMixer):
         depth: As in `TitansMemory`.
         hidden_dim: As in `TitansMemory`.
         causal_guard: See above; without it the block is neither causal nor streamable.
+        conv_width: As in `TitansMemory`.
+        silu: As in `TitansMemory`.
+        normalise: As in `TitansMemory`.
         seed_dim: As in `TitansMemory`.
         readout_dim: As in `TitansMemory`.
     """
@@ -73,6 +76,9 @@ class MemoryAsContext(SequenceMixer):
         depth: int = 2,
         hidden_dim: int | None = None,
         causal_guard: bool = True,
+        conv_width: int | None = 4,
+        silu: bool = True,
+        normalise: bool = True,
         seed_dim: int | None = None,
         readout_dim: int | None = None,
     ) -> None:
@@ -84,8 +90,10 @@ class MemoryAsContext(SequenceMixer):
         self.causal = self.streamable = causal_guard
         self.memory = TitansMemory(
             input_dim, depth=depth, hidden_dim=hidden_dim, chunk_size=segment_size,
-            seed_dim=seed_dim, readout_dim=readout_dim,
+            conv_width=conv_width, silu=silu, normalise=normalise, seed_dim=seed_dim,
+            readout_dim=readout_dim,
         )  # fmt: skip
+        self.seed_dim = self.memory.seed_dim
         self.attention = PersistentAttention(input_dim, num_heads, num_persistent=num_persistent)
 
     def reset_parameters(self) -> None:

@@ -163,15 +163,18 @@ def _queries(
     tokens: list[Float[Tensor, "batch input_dim"]],
     taps: Float[Tensor, "batch dim taps"],
 ) -> tuple[list[Float[Tensor, "batch dim"]], Float[Tensor, "batch dim taps"]]:
-    """q of the tokens of a memory with all its parts, and the taps after them."""
-    assert block.conv_weight is not None and block.conv_bias is not None
+    """q of the tokens, and the taps after them."""
     width, out = block.memory_dim, []
     for token in tokens:
-        seen = torch.cat([taps, (token @ block.project.weight[:width].T)[..., None]], -1)
-        mixed = (seen * block.conv_weight[:width]).sum(-1) + block.conv_bias[:width]
-        q = mixed * torch.sigmoid(mixed)
-        out.append(q / q.square().sum(1, keepdim=True).sqrt().clamp(min=NORM_EPS))
-        taps = seen[..., 1:]
+        q = token @ block.project.weight[:width].T
+        if block.conv_weight is not None and block.conv_bias is not None:
+            seen = torch.cat([taps, q[..., None]], -1)
+            q = (seen * block.conv_weight[:width]).sum(-1) + block.conv_bias[:width]
+            taps = seen[..., 1:]
+        q = q * torch.sigmoid(q) if block.silu else q
+        if block.normalise:
+            q = q / q.square().sum(1, keepdim=True).sqrt().clamp(min=NORM_EPS)
+        out.append(q)
     return out, taps
 
 

@@ -5,10 +5,12 @@ from typing import Any, Literal
 
 from foretell.blocks.scan import naive
 from foretell.blocks.scan.chunked import linear_scan, linear_scan_tree, ssd, ssd_tree
+from foretell.blocks.scan.device import device_defaults
 from foretell.blocks.scan.softmax import softmax_scan, softmax_scan_tree
 
 ScanBackend = Literal["auto", "naive", "chunked", "tree"]
-"""A plain loop, chunks or a tree over time; "auto" is what the block was given or thinks best."""
+"""A plain loop, chunks or a tree over time; "auto" is what the block was given or suits its device.
+"""
 
 Scan = Callable[..., tuple[Any, Any]]
 
@@ -17,7 +19,7 @@ LINEAR_SCANS: dict[str, Scan] = {
     "chunked": linear_scan,
     "tree": linear_scan_tree,
 }
-"""A decay per channel; its fast form on a CPU is a loop too."""
+"""A decay per channel; "chunked" is a loop too, which a CPU runs faster than the tree."""
 SSD_SCANS: dict[str, Scan] = {"naive": naive.ssd, "chunked": ssd, "tree": ssd_tree}
 """A decay per head."""
 SOFTMAX_SCANS: dict[str, Scan] = {
@@ -48,3 +50,15 @@ def choose_scan(scans: Mapping[str, Scan], scan_backend: ScanBackend, scan_fn: S
     if scan_fn is not scans["chunked"]:
         raise ValueError(f"scan_fn needs scan_backend auto, got {scan_backend!r}")
     return scans[scan_backend]
+
+
+def linear_scan_on(device_type: str, scan_backend: ScanBackend) -> Scan:
+    """The scan with a decay per channel of that name; "auto" is what suits the device.
+
+    Example:
+        >>> linear_scan_on("cpu", "auto").__name__, linear_scan_on("cuda", "auto").__name__
+        ('linear_scan', 'linear_scan_tree')
+    """
+    if scan_backend == "auto":
+        return LINEAR_SCANS[device_defaults(device_type).per_channel]
+    return LINEAR_SCANS[scan_backend]

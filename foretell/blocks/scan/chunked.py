@@ -20,6 +20,7 @@ from foretell.blocks.scan.chunks import (
     summarise,
     to_chunks,
 )
+from foretell.blocks.scan.device import device_defaults
 from foretell.blocks.scan.tree import Elements, associative_scan
 from foretell.blocks.scan.window import start_window, window_state, windowed_ssd
 
@@ -111,7 +112,7 @@ def ssd(
     *,
     segment: Int[Tensor, "batch time"] | None = None,
     window: int | None = None,
-    chunk_size: int = 32,
+    chunk_size: int | None = None,
     block_size: int = 1024,
 ) -> tuple[Float[Tensor, "batch time heads width"], Float[Tensor, "batch heads width state"]]:
     """`naive.ssd` by chunks: matrix products inside and between them (2405.21060, section 6).
@@ -130,7 +131,7 @@ def ssd(
             NaN; only the loops of `naive` keep them before a reset.
         window: Number of inputs that a state remembers. The state after the last step does not
             say which of its inputs leaves next: use `windowed_ssd` to go on from it.
-        chunk_size: Steps of a chunk; 32 suits a CPU, 64 to 256 a GPU.
+        chunk_size: Steps of a chunk; none = 32 on a CPU, 128 on a GPU.
         block_size: Steps of a block.
 
     Returns:
@@ -140,6 +141,8 @@ def ssd(
         ValueError: If the groups do not divide the heads, or a size is below 1.
     """
     time = x.shape[1]
+    if chunk_size is None:
+        chunk_size = device_defaults(x.device.type).chunk_size
     check_sizes(x.shape[2], B.shape[2], chunk_size, block_size)
     if window is not None:
         start = start_window(h0, window, B.shape[2])

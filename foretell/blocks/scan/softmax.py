@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from foretell.blocks.scan.chunks import log_mask
+from foretell.blocks.scan.device import device_defaults
 from foretell.blocks.scan.tree import Elements, associative_scan
 
 Carry = tuple[
@@ -21,7 +22,7 @@ def softmax_scan(
     carry: Carry,
     *,
     segment: Int[Tensor, "batch time"] | None = None,
-    chunk_size: int = 32,
+    chunk_size: int | None = None,
 ) -> tuple[Float[Tensor, "batch time heads width"], Carry]:
     """`naive.softmax_scan` by chunks: weights e^(s_j - m_i), j <= i, beside the carry.
 
@@ -34,7 +35,7 @@ def softmax_scan(
         carry: (m, u, w) before the first step; m is a constant for autograd.
         segment: Resets so far, as in `naive.linear_scan`; NaN and infinity spread over their chunk
             all the same.
-        chunk_size: Steps of a chunk, no influence on the result.
+        chunk_size: Steps of a chunk, no influence on the result; none = 32 on a CPU, 128 on a GPU.
 
     Returns:
         o of every step, and the carry after the last one.
@@ -42,6 +43,8 @@ def softmax_scan(
     Raises:
         ValueError: If chunk_size is below 1.
     """
+    if chunk_size is None:
+        chunk_size = device_defaults(s.device.type).chunk_size
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     m, u, w = carry[0].detach(), carry[1], carry[2]

@@ -20,6 +20,7 @@ from foretell.blocks.scan.chunks import (
     summarise,
     to_chunks,
 )
+from foretell.blocks.scan.device import device_defaults
 from foretell.blocks.scan.recent import decay_since
 
 
@@ -75,7 +76,7 @@ def windowed_ssd(
     *,
     segment: Int[Tensor, "batch time"] | None = None,
     lengths: Int[Tensor, " batch"] | None = None,
-    chunk_size: int = 32,
+    chunk_size: int | None = None,
     block_size: int = 1024,
 ) -> tuple[Float[Tensor, "batch time heads width"], WindowCarry]:
     """`naive.ssd` with a window, in pieces that carry on.
@@ -94,7 +95,8 @@ def windowed_ssd(
         segment: Resets so far; the carry belongs to segment 0. NaN and infinity spread over what
             is computed at once all the same.
         lengths: Steps of each row that enter the returned carry; None = all. y is right up to it.
-        chunk_size: Steps Q of a chunk; no influence on the result.
+        chunk_size: Steps Q of a chunk, no influence on the result; none = 32 on a CPU, 128 on a
+            GPU.
         block_size: Least number of steps that are computed at once.
 
     Returns:
@@ -103,6 +105,8 @@ def windowed_ssd(
     Raises:
         ValueError: If the groups do not divide the heads, or a size is below 1.
     """
+    if chunk_size is None:
+        chunk_size = device_defaults(x.device.type).chunk_size
     check_sizes(x.shape[2], B.shape[2], chunk_size, block_size)
     time, window = x.shape[1], carry.x.shape[1]
     if time == 0:

@@ -160,6 +160,8 @@ CASES = [
     Case("sparse_lstm", lambda: SparseRecurrent(DIM, GRAPH, cell="lstm"), sparse_recurrent_naive),
     Case("stack", lambda: Stack([LSTM(DIM, 4), GRU(4, 4), RNN(4, 4)]),
          partial(stack_naive, oracles=[recurrent_naive] * 3)),
+    Case("stack_mlp", lambda: Stack([GRU(DIM, 4), LSTM(4, 4)], feedforward_dim=5),
+         partial(stack_naive, oracles=[recurrent_naive] * 2)),
     Case("stack_plain", lambda: Stack([LSTM(DIM, 4), LSTM(4, 4)], norm="none", residual=False),
          partial(stack_naive, oracles=[recurrent_naive] * 2)),
     Case("stack_bidirectional",
@@ -189,6 +191,11 @@ CASES = [
          memory_as_gate_naive),
     Case("titans_layer", lambda: MemoryAsLayer(DIM, 1, window=5, num_persistent=3, chunk_size=4,
                                                depth=1), memory_as_layer_naive),
+    Case("titans_gate_plain", lambda: MemoryAsGate(DIM, 1, window=3, chunk_size=4, depth=1,
+                                                   silu=False, conv_width=2), memory_as_gate_naive),
+    Case("titans_context_plain", lambda: MemoryAsContext(DIM, 1, segment_size=4, depth=1,
+                                                         conv_width=None, silu=False),
+         memory_as_context_naive),
     Case("titans_context", lambda: MemoryAsContext(DIM, 1, segment_size=4, num_persistent=2),
          memory_as_context_naive),
     Case("titans_context_16", lambda: MemoryAsContext(DIM, 3, num_persistent=0, depth=1),
@@ -252,7 +259,7 @@ def loop(block: SequenceMixer, x: torch.Tensor, state: Any) -> Any:
 
 def gradients(block: SequenceMixer, y: Any, state: Any, sources: list[torch.Tensor]) -> Any:
     """Of a loss on y and on the final state."""
-    fields = [t for t in _pytree.tree_leaves(state) if t.is_floating_point() and t.requires_grad]
+    fields = [t for t in _pytree.tree_leaves(state) if t.requires_grad and t.numel()]
     total = (y * torch.linspace(0.5, 1.5, y.numel(), dtype=y.dtype).view_as(y)).sum()
     for place, tensor in enumerate(fields):
         total = total + ((place + 1.3) * tensor).square().sum()

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import subprocess
 import sys
+from functools import reduce
 from typing import get_args
 
 import pytest
@@ -22,6 +23,7 @@ from foretell.blocks.config import (
     RecurrentConfig,
     S4dConfig,
     ScanBackend,
+    StackConfig,
     TitansConfig,
     TitansContextConfig,
     TitansWindowConfig,
@@ -33,11 +35,14 @@ from foretell.blocks.protocol import SequenceMixer
 from foretell.blocks.recurrent import GRU, LSTM, RNN
 from foretell.blocks.s4d import S4D
 from foretell.blocks.scan import backends
+from foretell.blocks.stack import Stack
 from foretell.blocks.titans import TitansMemory
 from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
 from foretell.blocks.titans_context import MemoryAsContext
-from foretell.config import from_dict, from_yaml, to_dict, to_yaml
+from foretell.command import parse
+from foretell.config import from_dict, from_yaml, leaves, to_dict, to_yaml
 from foretell.errors import UserError
+from foretell.model_folder import load_config, save
 
 CHANGED = {
     "rnn": {"recurrent": {"hidden_dim": 5, "bidirectional": True}},
@@ -50,8 +55,16 @@ CHANGED = {
     "aaren": {"aaren": {"num_heads": 2, "pre_norm": False, "scan_backend": "tree"}},
     "prefix_attention": {"prefix_attention": {"num_heads": 2, "feature_dim": 3, "head_dim": 5}},
     "titans": {"titans": {"memory_dim": 6, "output_dim": 5, "chunk_size": 2, "conv_width": None}},
-    "titans_mac": {"titans_mac": {"num_heads": 2, "segment_size": 3, "causal_guard": False}},
-    "titans_mag": {"titans_window": {"window": 3, "hidden_dim": 5}},
+    "titans_mac": {
+        "titans_mac": {
+            "num_heads": 2,
+            "segment_size": 3,
+            "causal_guard": False,
+            "conv_width": None,
+            "normalise": False,
+        }
+    },  # fmt: skip
+    "titans_mag": {"titans_window": {"window": 3, "hidden_dim": 5, "silu": False}},
     "titans_mal": {"titans_window": {"num_persistent": 0, "depth": 1}},
 }
 
@@ -66,6 +79,39 @@ def test_every_kind_survives_dictionaries_and_yaml_and_runs(kind):
         y, state = block(torch.randn(2, 5, 8))
         assert block.input_dim == 8 and y.shape == (2, 5, block.output_dim)
         assert state is not None
+
+
+LAYERS = {"num_layers": 2, "norm": "rms", "dropout": 0.1, "feedforward_dim": 6}
+
+
+@pytest.mark.parametrize("stack", [{}, LAYERS], ids=["alone", "stack"])
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_every_kind_survives_flags_and_a_saved_model(kind, stack, tmp_path):
+    config = from_dict(MixerConfig, {"kind": kind, **CHANGED[kind], "stack": stack})
+    values = {path: reduce(getattr, path.split("."), config) for path, _ in leaves(MixerConfig)}
+    flags = [f"--{path}={'none' if value is None else value}" for path, value in values.items()]
+    assert parse("any", "verb", MixerConfig, flags)[0] == config
+    save(torch.nn.Linear(1, 1), config, tmp_path, "# Card")
+    assert load_config(MixerConfig, tmp_path) == config
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_several_layers_of_any_kind(kind):
+    config = from_dict(MixerConfig, {"kind": kind, "stack": LAYERS | {"norm": "none"}})
+    assert from_yaml(MixerConfig, to_yaml(config)) == config
+    block = build_mixer(config, 8)
+    assert isinstance(block, Stack) and len(block.mixers) == len(block.mlps) == 2
+    assert block.dropout == 0.1 and block.mlps[0][1].out_features == 6
+    assert {type(mixer) for mixer in block.mixers} == {type(build_mixer(MixerConfig(kind), 8))}
+    y, state = block(torch.randn(2, 5, 8))
+    assert block.input_dim == 8 and y.shape == (2, 5, block.output_dim) and len(state) == 2
+
+
+def test_a_stack_without_layers_is_refused():
+    with pytest.raises(UserError, match="norm has no effect without num_layers: drop it"):
+        from_dict(MixerConfig, {"stack": {"norm": "rms"}})
+    with pytest.raises(UserError, match="num_layers must be at least 1, got 0"):
+        from_dict(MixerConfig, {"stack": {"num_layers": 0}})
 
 
 def test_options_reach_the_block():
@@ -95,8 +141,11 @@ BLOCKS = {
     MemoryAsContext: TitansContextConfig,
     MemoryAsGate: TitansWindowConfig,
     MemoryAsLayer: TitansWindowConfig,
+    Stack: StackConfig,
 }
-IN_CODE_ALONE = {"self", "input_dim", "dim", "options", "scan_fn", "seed_dim", "readout_dim"}
+IN_CODE_ALONE = {"self", "input_dim", "dim", "options", "scan_fn", "seed_dim", "readout_dim",
+                 "mixers"}  # fmt: skip
+IN_CONFIG_ALONE = {("num_layers", None)}
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.__name__)
@@ -108,7 +157,7 @@ def test_a_configuration_has_the_options_and_defaults_of_its_block(block):
     options = {part.name: part.default for part in dataclasses.fields(BLOCKS[block])}
     missing = parameters.keys() - options.keys() - IN_CODE_ALONE
     assert missing == ({"output_dim"} if block is PrefixLinearAttention else set())
-    for name, default in options.items():
+    for name, default in options.items() - IN_CONFIG_ALONE:
         own = parameters[name].default
         assert own in (inspect.Parameter.empty, default) and type(own) in (type, type(default))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from foretell.blocks.ngram import NgramHead, Quantiser, ngram_means_naive
+from foretell.blocks.ngram import NgramBlock, NgramHead, Quantiser, ngram_means_naive
 from foretell.blocks.protocol import cat_states, index_state, state_numel
 
 DIM = 3
@@ -223,6 +223,28 @@ def test_an_empty_match_is_exactly_zero_and_finite(storage):
     with torch.autocast("cpu", torch.bfloat16):
         low, state = block.bfloat16()(h.bfloat16(), ids=torch.tensor([[0, 1, 1, 0]]))
     assert low.dtype == torch.bfloat16 and state[0].dtype == torch.float32
+
+
+@STORAGES
+@pytest.mark.parametrize("norm", ["none", "layer"])
+def test_the_block_is_the_residual_heads_one_after_the_other(storage, norm):
+    torch.manual_seed(0)
+    block, (h, ids) = NgramBlock(DIM, 2, storage=storage, norm=norm).double(), data()
+    assert [mixer.n for mixer in block.mixers] == [1, 2, 3]
+    assert block.bounded_state == (storage == "table") and block.causal and block.streamable
+    expected = h
+    for mixer, own in zip(block.mixers, block.norms, strict=True):
+        given = own(expected)
+        found = ngram_means_naive(given, ids, mixer.n)
+        expected = expected + mixer.of_ngram(found) + mixer.of_token(given)
+    y, end = block(h, ids=ids)
+    same([y], [expected])
+    looped, last = steps(block, h, ids, block.init_state(2))
+    same([looped], [y])
+    for one, other in zip(end, last, strict=True):
+        same(one, other)
+    with pytest.raises(ValueError, match="no layer of the stack takes 'codes'"):
+        block(h, codes=ids)
 
 
 def test_wrong_ids_and_sizes_are_named():

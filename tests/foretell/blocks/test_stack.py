@@ -4,8 +4,16 @@ import pytest
 import torch
 from torch import nn
 
+from foretell.blocks.aaren import Aaren
+from foretell.blocks.mamba2 import Mamba2
+from foretell.blocks.ngram import NgramHead
+from foretell.blocks.prefix_attention import PrefixLinearAttention
+from foretell.blocks.random_graph import graph_from_edges
 from foretell.blocks.recurrent import GRU, LSTM
+from foretell.blocks.sparse_recurrent import SparseRecurrent
 from foretell.blocks.stack import LRCN, Stack, TimeDistributed
+from foretell.blocks.titans_blocks import MemoryAsGate
+from foretell.blocks.titans_context import MemoryAsContext
 
 
 def test_a_layer_adds_to_its_input():
@@ -35,7 +43,7 @@ def test_dropout_is_for_training_and_spares_the_last_output_without_a_skip():
 @pytest.mark.filterwarnings("error")
 def test_inputs_of_another_type_than_the_norms(norm, weights, dtype):
     torch.manual_seed(0)
-    stack = Stack([GRU(3, 4), LSTM(4, 4), GRU(4, 4)], norm=norm)
+    stack = Stack([GRU(3, 4), LSTM(4, 4), GRU(4, 4)], norm=norm, feedforward_dim=5)
     x = torch.randn(2, 5, 3).to(dtype)
     expected, _ = stack.double()(x.double())
     stack = stack.to(weights)
@@ -52,11 +60,83 @@ def test_inputs_of_another_type_than_the_norms(norm, weights, dtype):
     assert all(torch.isfinite(weight.grad).all() for weight in stack.parameters())
 
 
+def test_an_mlp_follows_every_mixer_and_agrees_step_by_step():
+    torch.manual_seed(0)
+    stack = Stack([GRU(3, 4), GRU(4, 4)], norm="rms", feedforward_dim=6)
+    x = torch.randn(2, 5, 3)
+    first, _ = stack.mixers[0](stack.norms[0](x))  # 3 -> 4: no skip
+    first = first + stack.mlps[0](first)
+    second = first + stack.mixers[1](stack.norms[1](first))[0]
+    norm, expand, _, contract = stack.mlps[1]
+    assert isinstance(norm, nn.RMSNorm) and expand.out_features == 6
+    expected = second + contract(nn.functional.gelu(expand(norm(second))))
+    y, state = stack(x)
+    torch.testing.assert_close(y, expected)
+    carried, outputs = stack.init_state(2), []
+    for x_t in x.unbind(1):
+        y_t, carried = stack.step(x_t, carried)
+        outputs.append(y_t)
+    torch.testing.assert_close((torch.stack(outputs, 1), carried), (y, state))
+    padded, _ = stack(x, lengths=torch.tensor([2, 0]))
+    assert not padded[0, 2:].any() and not padded[1].any()
+    plain = Stack([GRU(3, 4)], norm="none", residual=False, feedforward_dim=6)
+    torch.testing.assert_close(plain(x)[0], plain.mlps[0](plain.mixers[0](x)[0]))
+    before = [weight.clone() for weight in stack.parameters()]
+    torch.manual_seed(1)
+    stack.reset_parameters()
+    changed = [not torch.equal(a, b) for a, b in zip(before, stack.parameters(), strict=True)]
+    assert sum(changed) == len([w for w in stack.parameters() if not bool((w == 1).all())])
+
+
+def test_keywords_reach_the_layers_that_take_them():
+    torch.manual_seed(0)
+    stack = Stack([NgramHead(4, 2), PrefixLinearAttention(4, 2, feature_dim=2), Stack([GRU(4, 4)])])
+    x, ids = torch.randn(2, 6, 4), torch.tensor([[0, 1, 0, 1, 1, 0]] * 2)
+    y, state = stack(x, ids=ids, prefix_len=3)
+    heads, attention, inner = stack.mixers
+    a = x + heads(stack.norms[0](x), ids=ids)[0]
+    b = a + attention(stack.norms[1](a), prefix_len=3)[0]
+    torch.testing.assert_close(y, b + inner(stack.norms[2](b))[0])
+    nested = Stack([stack], norm="none", residual=False)
+    torch.testing.assert_close(nested(x, ids=ids, prefix_len=3)[0], y)
+    x_t = torch.randn(2, 4)
+    longer, _ = stack(torch.cat([x, x_t[:, None]], 1), ids=torch.cat([ids, ids[:, :1]], 1),
+                      prefix_len=3)  # fmt: skip
+    torch.testing.assert_close(stack.step(x_t, state, ids=ids[:, 0])[0], longer[:, -1])
+    with pytest.raises(ValueError, match=r"takes 'idz'; .*: ids, prefix_len, prefix_output"):
+        stack(x, idz=ids)
+    with pytest.raises(ValueError, match="takes 'ids'; keywords beyond x: none"):
+        Stack([GRU(4, 4)]).step(x_t, (None,), ids=ids)
+
+
+def test_a_seed_fills_the_layers_that_take_one():
+    torch.manual_seed(0)
+    layers = [GRU(4, 4, num_layers=2), Mamba2(4, 2, head_dim=2), Aaren(4, 2, seed_dim=3),
+              MemoryAsGate(4, 2, window=3, seed_dim=2), MemoryAsContext(4, 2, seed_dim=1),
+              SparseRecurrent(4, graph_from_edges(4, [(0, 2), (1, 3), (0, 3)]))]  # fmt: skip
+    stack = Stack(layers)
+    widths = [8, 0, 3, 2, 1, stack.mixers[-1].seed_dim]
+    h = torch.randn(2, sum(widths))
+    assert stack.seed_dim == sum(widths)
+    parts = h.split(widths, 1)
+    for mixer, part, own in zip(layers, parts, stack.seed_state(h), strict=True):
+        expected = mixer.seed_state(part) if part.shape[1] else mixer.init_state(2)
+        torch.testing.assert_close(own, expected)
+    two, one = Stack([GRU(3, 4), GRU(4, 4)]), GRU(3, 4, num_layers=2)
+    assert two.seed_dim == one.seed_dim == 8
+    with pytest.raises(ValueError, match=f"seed must have width {sum(widths)}, got 4"):
+        stack.seed_state(h[:, :4])
+    with pytest.raises(ValueError, match="no layer of the stack takes a seed"):
+        Stack([Mamba2(4, 2, head_dim=2)]).seed_state(h)
+
+
 def test_widths_must_fit():
     with pytest.raises(ValueError, match="a layer gives 4, the next takes 5"):
         Stack([GRU(3, 4), GRU(5, 4)])
     with pytest.raises(ValueError, match="at least one mixer"):
         Stack([])
+    with pytest.raises(ValueError, match="feedforward_dim must be at least 1, got 0"):
+        Stack([GRU(3, 4)], feedforward_dim=0)
 
 
 def test_folded_frames_equal_a_loop():

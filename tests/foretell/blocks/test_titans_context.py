@@ -181,3 +181,17 @@ def test_wrong_sizes_are_named():
         build(num_persistent=-1)
     with pytest.raises(ValueError, match="num_heads must divide input_dim 4, got 3"):
         MemoryAsContext(DIM, 3)
+
+
+def test_the_memorys_options_reach_it_and_its_reader():
+    block = build(conv_width=None, silu=False, normalise=False)
+    assert block.memory.conv_weight is None and not (block.memory.silu or block.memory.normalise)
+    x = 0.3 * inputs(2, 7)
+    state = block.init_state(2)
+    y, end = block(x, state)
+    close((y, end), memory_as_context_naive(block, x, state))
+    outputs = []
+    for x_t in x.unbind(1):
+        y_t, state = block.step(x_t, state)
+        outputs.append(y_t)
+    close((torch.stack(outputs, 1), state), (y, end))

@@ -10,8 +10,16 @@ from torch.utils import _pytree
 from foretell.blocks.aaren import Aaren, AarenBlock
 from foretell.blocks.mamba2 import Mamba2
 from foretell.blocks.prefix_attention import PrefixLinearAttention
-from foretell.blocks.scan.backends import SOFTMAX_SCANS, SSD_SCANS, choose_scan
+from foretell.blocks.scan import backends, chunked, softmax, window
+from foretell.blocks.scan.backends import (
+    LINEAR_SCANS,
+    SOFTMAX_SCANS,
+    SSD_SCANS,
+    choose_scan,
+    linear_scan_on,
+)
 from foretell.blocks.scan.chunked import ssd
+from foretell.blocks.scan.device import DeviceDefaults, device_defaults
 from foretell.blocks.scan.softmax import softmax_scan
 
 DIM = 4
@@ -67,6 +75,37 @@ def test_the_named_scan_is_the_one_that_runs():
     assert choose_scan(SOFTMAX_SCANS, "auto", own) is own
     assert Aaren(DIM, 2, scan_backend="tree").scan_fn is SOFTMAX_SCANS["tree"]
     assert PrefixLinearAttention(DIM, 2, scan_backend="naive").scan_fn is SSD_SCANS["naive"]
+
+
+def test_the_device_gives_chunks_and_the_form_per_channel():
+    assert device_defaults("cpu") == (32, "chunked")
+    assert device_defaults("cuda") == device_defaults("mps") == (128, "tree")
+    for name in BACKENDS:
+        assert linear_scan_on("cuda", name) is linear_scan_on("cpu", name) is LINEAR_SCANS[name]
+    assert linear_scan_on("cuda", "auto") is LINEAR_SCANS["tree"]
+
+
+def test_the_defaults_are_taken_at_the_scan(monkeypatch):
+    asked = []
+
+    def defaults(device_type):
+        asked.append(device_type)
+        return DeviceDefaults(chunk_size=1, per_channel="naive")
+
+    seen = draw(3, 7, DIM)
+    blocks = [make().double() for make in MAKERS.values()]
+    blocks.append(Mamba2(DIM, 3, head_dim=2, window=3).double())
+    expected = [block(seen)[0] for block in blocks]
+    for module in (chunked, softmax, window, backends):
+        monkeypatch.setattr(module, "device_defaults", defaults)
+    for name, block, y in zip([*MAKERS, "window"], blocks, expected, strict=True):
+        asked.clear()
+        torch.testing.assert_close(block(seen)[0], y, rtol=1e-9, atol=1e-9)
+        # A norm at every step runs the loop, which has no sizes.
+        assert set(asked) == ({"cpu"} if name != "mamba2_norm" else set()), name
+    asked.clear()
+    Mamba2(DIM, 3, head_dim=2, chunk_size=4).double()(seen)
+    assert not asked
 
 
 def test_a_scan_of_the_caller_excludes_a_named_one():
