@@ -105,6 +105,8 @@ class StepBatchNorm3d(nn.Module):
             position: Steps that each row has taken before.
         """
         position = position.clamp(max=len(self.steps) - 1)
+        if torch.compiler.is_compiling() and not self.training:
+            return self._gathered(input, position)
         reached = position.unique().tolist()
         y: Tensor
         if len(reached) == 1:
@@ -116,6 +118,15 @@ class StepBatchNorm3d(nn.Module):
                 y[rows] = self.steps[step](input[rows])
         scaled: Tensor = y * _per_channel(self.weight, y) + _per_channel(self.bias, y)
         return scaled
+
+    def _gathered(self, input: Tensor, position: Tensor) -> Tensor:
+        """Evaluation in one graph, which cannot branch on where the rows stand."""
+        means, variances = (
+            torch.stack([step.get_buffer(name) for step in self.steps])[position, :, None, None, None]
+            for name in ("running_mean", "running_var")
+        )
+        y = (input - means) * (variances + self.steps[0].eps).rsqrt()
+        return y * _per_channel(self.weight, y) + _per_channel(self.bias, y)
 
 
 def num_processes() -> int:

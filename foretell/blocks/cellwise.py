@@ -86,9 +86,9 @@ class CellwiseMixer(VolumeMixer):
         seen = conv3d_with_repeated(volume.to(weight.dtype), x_t.to(weight.dtype), weight, bias)
         cells = seen.movedim(1, -1).flatten(0, 3)
         y, inner = self.mixer.step(cells, _pytree.tree_map(lambda t: t.flatten(0, 1), state.inner))
-        grid = (len(volume), *volume.shape[2:])
-        after = y.view(*grid, -1).movedim(-1, 1).to(volume.dtype)
-        return after.to(x_t.dtype), CellwiseState(after, _unfold(inner, len(volume)))
+        batch, _, *grid = volume.shape
+        after = y.view(batch, *grid, -1).movedim(-1, 1).to(volume.dtype)
+        return after.to(x_t.dtype), CellwiseState(after, _unfold(inner, batch))
 
 
 def cellwise_naive(

@@ -19,7 +19,7 @@ def conv3d(
     bias: Float[Tensor, " c_out"] | None = None,
 ) -> Float[Tensor, "batch c_out d h w"]:
     """Cross-correlation with zero padding that keeps the size, for odd kernels and stride 1."""
-    single_small = len(x) == 1 and x[..., 0].numel() <= _TORCH_TAKES_ONEDNN
+    single_small = x.shape[0] == 1 and x[..., 0].numel() <= _TORCH_TAKES_ONEDNN
     if x.device.type == "cpu" and single_small:
         return conv3d_halved(x, weight, bias)
     padding = (weight.shape[2] // 2, weight.shape[3] // 2, weight.shape[4] // 2)

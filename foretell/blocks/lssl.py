@@ -10,7 +10,7 @@ from torch.nn import functional
 from foretell.blocks.checks import check_choice, check_positive
 from foretell.blocks.hippo import Hippo, discretise_bilinear, hippo_matrices, sample_log_dt
 from foretell.blocks.scan.time_invariant import BlockSystem
-from foretell.blocks.time_invariant import TimeInvariantMixer
+from foretell.blocks.time_invariant import TimeInvariantMixer, check_system_type
 
 
 class LsslState(NamedTuple):
@@ -121,7 +121,8 @@ class LSSL(TimeInvariantMixer):
     def discretise(
         self, dtype: torch.dtype
     ) -> tuple[Float[Tensor, "dim state state"], Float[Tensor, "dim state"]]:
-        """Abar and Bbar of every channel, computed in `dtype`."""
+        """Abar and Bbar of every channel, computed in `dtype`: float32 or float64."""
+        check_system_type(dtype)
         dt = self.log_dt.to(dtype).exp()
         return discretise_bilinear(self.A.to(dtype), self.B.to(dtype), dt, alpha=self.alpha)
 

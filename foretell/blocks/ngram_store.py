@@ -24,7 +24,7 @@ class NgramTable(NamedTuple):
 
     def mean(self, read: Int[Tensor, " batch"]) -> Float[Tensor, "batch dim"]:
         """Mean under one n-gram a row; 0 where it is -1 or nothing was written."""
-        place = (torch.arange(len(read), device=read.device), read.clamp(min=0))
+        place = (torch.arange(read.shape[0], device=read.device), read.clamp(min=0))
         return _divide(self.sums[place], self.counts[place], read)
 
     def means_before(
@@ -37,7 +37,7 @@ class NgramTable(NamedTuple):
         """Mean under `read` before each step that then writes h; the table is of segment 0."""
         sums, counts = sums_before(h, read, write, segment, size=self.sums.shape[1])
         carried = (segment == 0) & (read >= 0)
-        rows = torch.arange(len(h), device=h.device)[:, None].expand_as(read)
+        rows = torch.arange(h.shape[0], device=h.device)[:, None].expand_as(read)
         place = (rows, read.clamp(min=0))
         sums = sums + torch.where(carried[..., None], self.sums[place], torch.zeros_like(h))
         counts = counts + torch.where(carried, self.counts[place], torch.zeros_like(counts))
@@ -56,7 +56,7 @@ class NgramTable(NamedTuple):
             sums = torch.where(kept[:, None, None], sums, torch.zeros_like(sums))
             counts = torch.where(kept[:, None], counts, torch.zeros_like(counts))
         known = write >= 0
-        rows = torch.arange(len(h), device=h.device)[:, None].expand_as(write)
+        rows = torch.arange(h.shape[0], device=h.device)[:, None].expand_as(write)
         place = (rows, write.clamp(min=0))
         added = torch.where(known[..., None], h, torch.zeros_like(h))
         return NgramTable(

@@ -10,7 +10,7 @@ from torch.nn import functional
 from foretell.blocks.checks import check_choice
 from foretell.blocks.hippo import Poles, discretise_zoh_diagonal, s4d_poles, sample_log_dt
 from foretell.blocks.scan.time_invariant import BlockSystem
-from foretell.blocks.time_invariant import TimeInvariantMixer
+from foretell.blocks.time_invariant import TimeInvariantMixer, check_system_type
 
 
 class S4dState(NamedTuple):
@@ -103,7 +103,8 @@ class S4D(TimeInvariantMixer):
         return S4dState(torch.zeros(shape, device=place, dtype=kind))
 
     def poles(self, dtype: torch.dtype) -> Complex[Tensor, "dim poles"]:
-        """A, from parameters taken to the real type `dtype`."""
+        """A, from parameters taken to the real type `dtype`: float32 or float64."""
+        check_system_type(dtype)
         return torch.complex(-self.log_decay.to(dtype).exp(), self.frequency.to(dtype))
 
     def step(

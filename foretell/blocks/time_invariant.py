@@ -77,3 +77,12 @@ class TimeInvariantMixer(LinearStateMixer):
     def _mix(self, y: Float[Tensor, "*rows dim outputs"]) -> Float[Tensor, "*rows dim"]:
         """The map across channels, in the weights' type or autocast's."""
         raise NotImplementedError
+
+
+def check_system_type(dtype: torch.dtype) -> None:
+    """Raise ValueError unless a system can be discretised in this type, that of the state."""
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(
+            f"state.x must be float32 or float64, got {dtype}: nothing discretises a state space "
+            "in it; leave out dtype in init_state"
+        )

@@ -268,14 +268,16 @@ def gradients(block: SequenceMixer, y: Any, state: Any, sources: list[torch.Tens
 
 def leaf_state(case: Case, block: SequenceMixer, batch: int) -> tuple[Any, Any]:
     """A random state whose floating fields want gradients, and those fields."""
-    state = random_state(case, block, batch)
-    if case.without_gradient and any(torch.is_tensor(t) for t in state):
-        held = {name: getattr(state, name) for name in state._fields}
-        free = {
-            n: t for n, t in held.items() if n not in case.without_gradient and torch.is_tensor(t)
-        }
-        wanted = {n: t.clone().requires_grad_() for n, t in free.items() if t.is_floating_point()}
-        return state._replace(**wanted), list(wanted.values())
-    leaves, spec = _pytree.tree_flatten(state)
-    leaves = [t.clone().requires_grad_() if t.is_floating_point() else t for t in leaves]
-    return _pytree.tree_unflatten(leaves, spec), [t for t in leaves if t.requires_grad]
+    fields = []
+
+    def leaf(part: Any, name: str = "") -> Any:
+        if isinstance(part, tuple):
+            names = getattr(part, "_fields", None)
+            parts = map(leaf, part, names or [""] * len(part))
+            return type(part)(*parts) if names else tuple(parts)
+        if not part.is_floating_point() or name in case.without_gradient:
+            return part
+        fields.append(part.clone().requires_grad_())
+        return fields[-1]
+
+    return leaf(random_state(case, block, batch)), fields

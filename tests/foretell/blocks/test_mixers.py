@@ -78,13 +78,21 @@ def test_t5_gradcheck(case):
         return (y, *(t for t in _pytree.tree_leaves(end) if t.requires_grad))
 
     assert torch.autograd.gradcheck(run, (x,), atol=1e-6)
-    assert all(torch.isfinite(t).all() for t in fields)
+    counts = getattr(state, "counts", None)  # A count of 1 is a tie: what it divides is at least 1.
+    others = [t for t in [*block.parameters(), *fields] if t.numel() and t is not counts]
+    # Their entries are changed where they stand.
+    assert torch.autograd.gradcheck(lambda *_: run(x), others, atol=1e-6, fast_mode=True)
 
 
 @cases(CAUSAL)
 @pytest.mark.parametrize("training", [False, True])
 def test_t6_no_output_depends_on_a_later_input(case, training):
+    """The first step, the last, and those beside the borders of chunks of 4, 5 and 16."""
     block, x = build(case).train(training), inputs(case, 2, 18).requires_grad_()
     y, _ = block(x, start(case, block, 2))
-    (grad,) = torch.autograd.grad(y[:, 11].sum(), x)
-    assert grad[:, 12:].abs().max() <= case.leak and torch.count_nonzero(grad[:, :12]) > 0
+    reached = 0
+    for t in (0, 4, 11, 15, 17):
+        (grad,) = torch.autograd.grad(y[:, t].sum(), x, retain_graph=True)
+        assert (grad[:, t + 1 :].abs() <= case.leak).all()
+        reached += int(torch.count_nonzero(grad[:, : t + 1]))
+    assert reached > 0

@@ -271,3 +271,10 @@ def test_quantiser_knows_its_context_alone():
     assert torch.equal(other.edges, quantiser.edges)
     with pytest.raises(ValueError, match="finite values"):
         quantiser.fit(torch.tensor([0.0, float("nan")]))
+
+
+def test_quantiser_takes_more_values_than_torch_quantile():
+    context = torch.arange(2**24 + 1, dtype=torch.float32)
+    assert torch.equal(Quantiser(4).fit(context).edges, torch.tensor([1.0, 2.0, 3.0]) * 2**22)
+    uneven = torch.tensor([3.0, 0.0, 10.0, 1.0])
+    assert Quantiser(2).fit(uneven).edges.item() == 2.0

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
+from foretell.blocks.titans_naive import memory_as_gate_naive, memory_as_layer_naive
 
 F64 = torch.float64
 DIM, TOKENS = 4, 3
@@ -45,6 +46,22 @@ def test_memory_as_layer():
     block, x = build(MemoryAsLayer), inputs(2, 11)
     joined = torch.cat([block.persistent.expand(2, -1, -1), x], 1)
     close(block(x)[0], block.attention(block.memory(joined)[0])[0][:, TOKENS:])
+
+
+@pytest.mark.parametrize("chunk_size", [1, 4, 16, 64])
+@pytest.mark.parametrize(
+    ("kind", "naive"),
+    [(MemoryAsGate, memory_as_gate_naive), (MemoryAsLayer, memory_as_layer_naive)],
+)
+def test_every_chunk_size_equals_the_token_loop(kind, naive, chunk_size):
+    block, x = build(kind, chunk_size=chunk_size), inputs(2, 70)
+    with torch.no_grad():
+        expected, _ = naive(block, x, block.init_state(2))
+        close(block(x)[0], expected)
+        _, state = block(x[:, :68])
+        for t in (68, 69):
+            y_t, state = block.step(x[:, t], state)
+            close(y_t, expected[:, t])
 
 
 @pytest.mark.parametrize("kind", [MemoryAsGate, MemoryAsLayer])

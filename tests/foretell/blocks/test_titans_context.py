@@ -135,7 +135,16 @@ def test_nothing_leaks_with_the_guard_and_the_rest_of_the_segment_without():
         literal.step(inputs(1, 1)[:, 0], literal.init_state(1))
 
 
-@pytest.mark.parametrize("segment_size", [1, 3, 16])
+@pytest.mark.parametrize("causal_guard", [True, False])
+@pytest.mark.parametrize("segment_size", [1, 3, 16, 64])
+def test_every_segment_size_equals_the_token_loop(segment_size, causal_guard):
+    block, x = build(segment_size=segment_size, causal_guard=causal_guard), inputs(2, 70)
+    with torch.no_grad():
+        expected, _ = memory_as_context_naive(block, x, block.init_state(2))
+        close(block(x)[0], expected)
+
+
+@pytest.mark.parametrize("segment_size", [1, 3, 16, 64])
 def test_rows_stand_at_positions_of_their_own(segment_size):
     """Carried states of several positions, ragged pieces and single tokens: all as the whole."""
     block, x = build(segment_size=segment_size), inputs(4, 17)
