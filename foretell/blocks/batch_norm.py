@@ -122,10 +122,13 @@ class StepBatchNorm3d(nn.Module):
     def _gathered(self, input: Tensor, position: Tensor) -> Tensor:
         """Evaluation in one graph, which cannot branch on where the rows stand."""
         means, variances = (
-            torch.stack([step.get_buffer(name) for step in self.steps])[position, :, None, None, None]
+            torch.stack([step.get_buffer(name) for step in self.steps])
             for name in ("running_mean", "running_var")
         )
-        y = (input - means) * (variances + self.steps[0].eps).rsqrt()
+        first = self.steps[0]
+        assert isinstance(first, BatchNorm3d)
+        mean, scale = means[position], (variances + first.eps).rsqrt()[position]
+        y = (input - mean[..., None, None, None]) * scale[..., None, None, None]
         return y * _per_channel(self.weight, y) + _per_channel(self.bias, y)
 
 

@@ -96,7 +96,7 @@ class NgramHead(SequenceMixer):
             return NgramTable(values, values.new_zeros(batch, size), recent)
         return NgramCache(values, recent[:, :0], recent)
 
-    def step(  # type: ignore[override]
+    def step(
         self,
         x_t: Float[Tensor, "batch dim"],
         state: NgramState,

@@ -107,7 +107,7 @@ class Stack(SequenceMixer):
         mixers = self._layers()
         parts = h.split([mixer.seed_dim for mixer in mixers], dim=1)
         return tuple(
-            mixer.seed_state(part) if mixer.seed_dim else mixer.init_state(len(h), h.device)  # type: ignore[operator]
+            mixer.seed_state(part) if mixer.seed_dim else mixer.init_state(len(h), h.device)
             for mixer, part in zip(mixers, parts, strict=True)
         )
 

@@ -25,7 +25,6 @@ from torch.utils import _pytree
 
 from foretell.blocks.protocol import detach_state, state_numel, state_to
 
-
 # A descent along keys that are not normalised, or by an MLP of two layers, diverges on some inputs.
 OVERFLOW = {("titans_plain", 1e4), ("titans_plain", -1e4), ("titans_gate", 1e4),
             ("titans_context", 1e4)}  # fmt: skip
