@@ -212,6 +212,8 @@ class ConvGRU(ConvGated):
     n = tanh(W_n * x + U_n * (r h)), or with `reset_after` n = tanh(W_n * x + r (U_n * h)) as in
     torch's GRUCell.
 
+    The width of the state comes first, as in `ConvRecurrence`; `GRU` takes that of the input first.
+
     Args:
         channels: Channels of the state and of y.
         input_dim: Channels of x.

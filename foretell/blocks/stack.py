@@ -288,19 +288,37 @@ class LRCN(nn.Module):
         self.mixer, self.pool = mixer, pool
         self.head = nn.Linear(mixer.output_dim, output_dim)
 
+    def init_state(self, batch: int, device: torch.device | str | None = None) -> Any:
+        """Of the mixer."""
+        return self.mixer.init_state(batch, device)
+
+    def step(
+        self, x_t: Float[Tensor, "batch *frame"], state: Any
+    ) -> tuple[Float[Tensor, "batch output_dim"], Any]:
+        """The answer of one frame, before any pooling, and the next state."""
+        y_t, state = self.mixer.step(self.frames(x_t[:, None])[:, 0], state)
+        return self.head(y_t), state
+
     def forward(
         self,
         x: Float[Tensor, "batch time *frame"],
         state: Any = None,
         *,
         lengths: Int[Tensor, " batch"] | None = None,
+        reset: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Tensor, Any]:
         """Answers [batch, output_dim], or [batch, time, output_dim] unpooled, and the state.
 
         A row without valid steps is answered by the head of zeros.
+
+        Raises:
+            ValueError: `reset` with a mean over time, which would mix sequences.
         """
+        if reset is not None and self.pool == "mean":
+            raise ValueError("reset with pool='mean' would mix sequences: take pool='none'")
         active = active_steps(x.shape[1], lengths=lengths, like=x)
-        y, state = self.mixer(self.frames(mask_steps(x, active)), state, lengths=lengths)
+        codes = self.frames(mask_steps(x, active))
+        y, state = self.mixer(codes, state, lengths=lengths, reset=reset)
         if self.pool == "none":
             return self.head(y), state
         count = torch.full((len(y),), x.shape[1], device=y.device)

@@ -5,6 +5,7 @@ import torch
 
 from foretell.blocks.mamba2 import Mamba2
 from foretell.blocks.mamba2_weights import OWN_NAMES, LoadReport, load_mamba2_weights
+from foretell.blocks.stack import Stack
 
 SIZES = {"head_dim": 4, "num_groups": 2, "expand": 2}
 
@@ -104,3 +105,30 @@ def test_equals_transformers(groups, time, bias):
     ]
     for theirs_grad, own_grad in zip(*grads, strict=True):
         torch.testing.assert_close(own_grad, theirs_grad.reshape_as(own_grad), rtol=1e-5, atol=1e-5)
+
+
+def test_a_stack_is_the_layers_of_a_whole_model():
+    """As docs/blocks.md does it, against transformers' model from embeddings to the last layer."""
+    pytest.importorskip("transformers")
+    from transformers import Mamba2Config, Mamba2Model
+
+    torch.manual_seed(0)
+    config = Mamba2Config(
+        hidden_size=16, num_heads=8, head_dim=4, state_size=6, n_groups=1, expand=2, chunk_size=16,
+        num_hidden_layers=3, vocab_size=11, time_step_limit=(0.0, float("inf")),
+    )  # fmt: skip
+    theirs = Mamba2Model(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    weights = {f"backbone.{name}": value for name, value in theirs.state_dict().items()}
+    stack = Stack([Mamba2(16, 6, head_dim=4) for _ in range(3)], norm="rms")
+    for number, (layer, norm) in enumerate(zip(stack.mixers, stack.norms, strict=True)):
+        load_mamba2_weights(layer, weights, prefix=f"backbone.layers.{number}.mixer")
+        norm.weight.data.copy_(weights[f"backbone.layers.{number}.norm.weight"])
+        norm.eps = config.layer_norm_epsilon
+    x = torch.randn(2, 21, 16)
+    with torch.no_grad():
+        y = theirs.norm_f(stack(x)[0])
+        expected = theirs(inputs_embeds=x, use_cache=False).last_hidden_state
+    torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-5)

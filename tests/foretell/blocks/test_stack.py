@@ -166,3 +166,24 @@ def test_lrcn_pools_valid_steps_alone(pool):
     whole, _ = model(x)
     expected = model.head(model.mixer(model.frames(x))[0])
     torch.testing.assert_close(whole, expected.mean(1) if pool == "mean" else expected[:, -1])
+
+
+def test_lrcn_steps_and_resets_frame_by_frame():
+    torch.manual_seed(0)
+    model = LRCN(nn.Sequential(nn.Flatten(), nn.Linear(8, 3)), LSTM(3, 4), 2, pool="none")
+    x, reset = torch.randn(2, 5, 2, 4), torch.zeros(2, 5, dtype=torch.bool)
+    reset[1, 3] = True
+    expected, end = model(x, reset=reset)
+    state, answers = model.init_state(2), []
+    for t, x_t in enumerate(x.unbind(1)):
+        begun = model.init_state(2)
+        state = type(state)(*(
+            torch.where(reset[:, t].view(-1, 1, 1), new, old)
+            for new, old in zip(begun, state, strict=True)
+        ))  # fmt: skip
+        answer, state = model.step(x_t, state)
+        answers.append(answer)
+    torch.testing.assert_close(torch.stack(answers, 1), expected)
+    torch.testing.assert_close(state, end)
+    with pytest.raises(ValueError, match="would mix sequences"):
+        LRCN(nn.Flatten(), LSTM(8, 4), 2)(x, reset=reset)
