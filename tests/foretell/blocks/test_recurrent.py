@@ -116,7 +116,7 @@ def test_dropout_between_layers_is_for_training_alone():
             assert not torch.equal(block(x, lengths=lengths)[0], block(x, lengths=lengths)[0])
             block.eval()
             assert torch.equal(block(x, lengths=lengths)[0], block(x, lengths=lengths)[0])
-    with pytest.raises(ValueError, match=r"must lie in \[0, 1\), got 1 and 0"):
+    with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), got 1"):
         LSTM(3, 4, dropout=1.0)
 
 
