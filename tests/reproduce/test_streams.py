@@ -49,16 +49,21 @@ def test_answers_are_the_values_of_the_keys_asked_for(questions_first, fewest):
     sizes = {"num_keys": 9, "num_values": 4, "num_questions": 3, "fewest": fewest}
     inputs, targets = question_stream(40, 6, randomness(), questions_first=questions_first, **sizes)
     first = {"values": 10, "ranks": 14, "sign": 17}
-    counts = set()
+    num_pairs = inputs.shape[1] - 6
     for row, answers in zip(inputs.tolist(), targets.tolist(), strict=True):
-        questions, pairs = (row[:3], row[3:9]) if questions_first else (row[6:9], row[:6])
-        bound = {key: value - first["values"] for key, value in pairs if key}
-        counts.add(len(bound))
+        told = row[:-3]
+        questions, pairs = (told[:3], told[3:]) if questions_first else (told[-3:], told[:-3])
+        bound = {key: value - first["values"] for key, value in pairs}
+        assert len(bound) == num_pairs
         assert [rank for _, rank in questions] == [14, 15, 16]
-        assert row[9:] == [[first["sign"], rank] for rank in (14, 15, 16)]
-        assert answers[9:] == [bound[key] for key, _ in questions]
-        assert answers[:9] == [UNSCORED] * 9
-    assert counts == ({6} if fewest is None else {3, 4, 5, 6})
+        assert row[-3:] == [[first["sign"], rank] for rank in (14, 15, 16)]
+        assert answers[-3:] == [bound[key] for key, _ in questions]
+        assert answers[:-3] == [UNSCORED] * (num_pairs + 3)
+    source, drawn = randomness(), set()
+    for _ in range(40):
+        more = question_stream(1, 6, source, questions_first=questions_first, **sizes).inputs
+        drawn.add(more.shape[1] - 6)
+    assert drawn == ({6} if fewest is None else {3, 4, 5, 6})
 
 
 def test_events_answer_the_next_mark():

@@ -19,15 +19,15 @@ from foretell.study import Cell
 class Settings:
     """What every row depends on."""
 
-    budget: Budget = Budget(2000, 128, (3e-3, 1e-2), 1024)
-    num_pairs: int = 32
+    budget: Budget = Budget(3000, 128, (3e-3, 1e-2), 1024)
+    num_pairs: int = 40
     num_questions: int = 4
     fewest: int = 4
     num_keys: int = 48
     num_values: int = 8
     dim: int = 32
     feature_dim: int = 4
-    num_heads: int = 2
+    num_heads: int = 1
     num_layers: int = 2
     parameters: int = 20_000
 
@@ -105,7 +105,7 @@ EXPERIMENT = Experiment(
     "prefix as a whole does not",
     length=f"{SETTINGS.num_pairs + 2 * SETTINGS.num_questions}: {SETTINGS.num_pairs} pairs of key "
     f"and value, {SETTINGS.num_questions} questions (key and rank) before or after them, as many "
-    "steps that answer",
+    f"steps that answer; in training {SETTINGS.fewest} to {SETTINGS.num_pairs} pairs",
     chance=f"{1 / SETTINGS.num_values:.1%}",
     metric="right values",
     expected="with the question last the prefix form is above the causal form, which falls behind "

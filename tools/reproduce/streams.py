@@ -101,7 +101,7 @@ def question_stream(
 
     A pair is a step (key, value), a question (key, rank), an answer (sign, rank); the answer to a
     question is the value of its key. Keys that are asked for stand anywhere among the pairs.
-    Identifiers: keys from 1, then values, ranks and the sign; 0 for nothing.
+    Identifiers: keys from 1, then values, ranks and the sign.
 
     Args:
         rows: Sequences.
@@ -111,9 +111,11 @@ def question_stream(
         num_values: Values.
         num_questions: Questions, of different keys.
         questions_first: Where they stand.
-        fewest: A row has from this number of pairs to all, blanks elsewhere; none = all. Training
-            with easy rows among the hard ones is faster.
+        fewest: All rows have one number of pairs, drawn from this one to num_pairs; none = the
+            latter. Training on short and long sequences in turn is faster.
     """
+    if fewest is not None:
+        num_pairs = int(torch.randint(fewest, num_pairs + 1, (), generator=randomness))
     keys = torch.rand(rows, num_keys, generator=randomness).argsort(1)[:, :num_pairs]
     values = torch.randint(num_values, (rows, num_pairs), generator=randomness)
     # The asked pairs come first, then all are shuffled.
@@ -121,9 +123,6 @@ def question_stream(
     ranks = torch.arange(num_questions).expand(rows, -1)
     first_rank = 1 + num_keys + num_values
     pairs = torch.stack([1 + keys, 1 + num_keys + values], -1)
-    if fewest is not None:
-        kept = torch.randint(fewest, num_pairs + 1, (rows, 1), generator=randomness)
-        pairs[torch.arange(num_pairs) >= kept] = 0
     order = torch.rand(rows, num_pairs, generator=randomness).argsort(1)
     pairs = pairs[torch.arange(rows)[:, None], order]
     questions = torch.stack([1 + asked, first_rank + ranks], -1)
