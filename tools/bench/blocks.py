@@ -9,9 +9,11 @@ Growth, latency and memory are in blocks_growth.py. mambapy and titans-pytorch a
 they are absent their rows are left out.
 """
 
+import argparse
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -37,6 +39,8 @@ SQUARE_LIMIT = 1024
 """Steps up to which the masked softmax runs: at 4,096 each of its tensors has 2 GiB."""
 SDPA_LIMIT = 4096
 """Steps up to which causal attention runs: half a minute a call beyond."""
+PACKED_LIMIT = 4096
+"""Steps up to which the packed LSTM runs: 7 s a call there, minutes at 16,384."""
 LENGTHS, SMOKE_LENGTHS = [1024, 4096, 16384], [32, 128]
 PARTS = ("scans", "softmax", "recurrent", "titans", "growth", "latency", "memory")
 
@@ -70,20 +74,34 @@ def main() -> None:
     timing.print_versions("torch", *peers)
     if len(peers) < 2:
         report.note(f"Rows of peers that are not installed; they are added by `{INSTALL}`.")
-    for length in lengths:
-        for part, contest in (("scans", scans), ("softmax", softmax), ("recurrent", recurrent)):
-            if part in args.only:
-                contest(report, length, args.turns)
-    if "titans" in args.only and "titans-pytorch" in peers:
-        titans(report, lengths[0], args.turns)
-    if "growth" in args.only:
-        blocks_growth.growth(report, lengths, args.turns)
-    if "latency" in args.only:
-        blocks_growth.latency(report, (100, 1_000 if args.smoke else 100_000), args.turns)
-    if "memory" in args.only:
-        blocks_growth.memory(report, lengths[:2])
-    if args.out is not None:
-        _write(args.out, report, f"{versions}, one thread, {args.turns} turns after a warm-up")
+    head = f"{versions}, one thread, {args.turns} turns after a warm-up"
+    for measure in _measures(report, args, lengths, peers):
+        measure()
+        if args.out is not None:  # after every part: a run that is cut off leaves what it has
+            _write(args.out, report, head)
+
+
+def _measures(
+    report: Report, args: argparse.Namespace, lengths: list[int], peers: list[str]
+) -> list[Callable[[], None]]:
+    """What `--only` leaves, part by part."""
+    parts = {"scans": scans, "softmax": softmax, "recurrent": recurrent}
+    found = [
+        partial(contest, report, length, args.turns)
+        for length in lengths
+        for part, contest in parts.items()
+        if part in args.only
+    ]
+    late = 1_000 if args.smoke else 100_000
+    whole = {
+        "titans": partial(titans, report, lengths[0], args.turns),
+        "growth": partial(blocks_growth.growth, report, lengths, args.turns),
+        "latency": partial(blocks_growth.latency, report, (100, late), args.turns),
+        "memory": partial(blocks_growth.memory, report, lengths[:2]),
+    }
+    if "titans-pytorch" not in peers:
+        del whole["titans"]
+    return found + [measure for part, measure in whole.items() if part in args.only]
 
 
 def scans(report: Report, time: int, turns: int) -> None:
@@ -179,10 +197,13 @@ def recurrent(report: Report, time: int, turns: int) -> None:
         "LSTM": Run(lambda: block(x)[0], ours),
         "nn.LSTM": Run(lambda: stock(x)[0], theirs),
         "ragged LSTM": Run(lambda: block(x, lengths=lengths)[0], ours),
-        "packed nn.LSTM": Run(packed, theirs),
     }
     _check(runs["LSTM"], runs["nn.LSTM"])
-    _check(runs["ragged LSTM"], runs["packed nn.LSTM"])
+    if time <= PACKED_LIMIT:
+        runs["packed nn.LSTM"] = Run(packed, theirs)
+        _check(runs["ragged LSTM"], runs["packed nn.LSTM"])
+    else:
+        report.note(f"packed nn.LSTM at {time:,} steps: minutes a call.")
     times = _contest(runs, turns)
     times["padded nn.LSTM"] = times["nn.LSTM"]
     size, barred = f"time {time}", time >= 1024
@@ -310,7 +331,7 @@ def _write(out: Path, report: Report, versions: str) -> None:
     out.write_text(report.page(head, plot))
     if plot is not None:
         blocks_growth.draw(report.times, out.parent / plot)
-    print(f"written to {out}")
+    print(f"written to {out}", flush=True)
 
 
 if __name__ == "__main__":
