@@ -17,7 +17,7 @@ from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.normalised import end_position, norm_scale, normalised_scan
 from foretell.blocks.scan.recent import RecentInputs, clear_recent, push_recent, read_recent
 from foretell.blocks.scan.window import WindowCarry, start_window, window_state, windowed_ssd
-from foretell.blocks.segments import all_finite, discard_state, run_apart, segment_ids
+from foretell.blocks.segments import all_finite, blockwise, discard_state, run_apart, segment_ids
 from foretell.blocks.state_maps import LinearStateMixer
 
 DECAY_RATE = (1.0, 16.0)
@@ -227,6 +227,7 @@ class Mamba2(LinearStateMixer):
         start = start_window(ssm, self.window, self.num_groups)
         return Mamba2State(ssm, conv, position, RecentInputs(start.x, start.log_a, start.B))
 
+    @blockwise
     def forward(
         self,
         x: Float[Tensor, "batch time input_dim"],

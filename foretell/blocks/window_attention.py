@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from foretell.blocks.persistent_attention import PersistentAttention
 from foretell.blocks.protocol import SequenceMixer
-from foretell.blocks.segments import forward_rows
+from foretell.blocks.segments import blockwise, forward_rows
 
 
 class WindowState(NamedTuple):
@@ -79,6 +79,7 @@ class SlidingWindowAttention(PersistentAttention, SequenceMixer):
         after = WindowState(keys[:, 1:], values[:, 1:], state.position + 1)
         return self.project_output(mixed, x_t.dtype)[:, 0], after
 
+    @blockwise
     def forward(
         self,
         x: Float[Tensor, "batch time input_dim"],
