@@ -21,7 +21,7 @@ class Settings:
 
     budget: Budget = Budget(3000, 128, (3e-3, 1e-2), 1024)
     num_pairs: int = 40
-    num_questions: int = 4
+    num_questions: int = 2
     fewest: int = 4
     num_keys: int = 48
     num_values: int = 8
