@@ -10,14 +10,21 @@ from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
 from foretell.blocks.checks import check_positive
-from foretell.blocks.protocol import check_input, mask_steps
+from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.rms_norm import rms_norm
 from foretell.blocks.scan.backends import SSD_SCANS, Scan, ScanBackend, choose_scan, linear_scan_on
 from foretell.blocks.scan.chunked import ssd
 from foretell.blocks.scan.normalised import end_position, norm_scale, normalised_scan
 from foretell.blocks.scan.recent import RecentInputs, clear_recent, push_recent, read_recent
 from foretell.blocks.scan.window import WindowCarry, start_window, window_state, windowed_ssd
-from foretell.blocks.segments import all_finite, blockwise, discard_state, run_apart, segment_ids
+from foretell.blocks.segments import (
+    TIME_BLOCK,
+    all_finite,
+    discard_state,
+    run_apart,
+    run_blocks,
+    segment_ids,
+)
 from foretell.blocks.state_maps import LinearStateMixer
 
 DECAY_RATE = (1.0, 16.0)
@@ -227,7 +234,6 @@ class Mamba2(LinearStateMixer):
         start = start_window(ssm, self.window, self.num_groups)
         return Mamba2State(ssm, conv, position, RecentInputs(start.x, start.log_a, start.B))
 
-    @blockwise
     def forward(
         self,
         x: Float[Tensor, "batch time input_dim"],
@@ -238,10 +244,23 @@ class Mamba2(LinearStateMixer):
     ) -> tuple[Float[Tensor, "batch time output_dim"], Mamba2State]:
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        state, active = self._begin(x, state, lengths=lengths, reset=reset)
+        state, _ = self._begin(x, state, lengths=lengths, reset=reset)
         if not x.shape[1]:
             return x.new_zeros(len(x), 0, self.output_dim), state
         lengths = None if lengths is None else lengths.to(x.device)
+        # A decay per channel has tensors of the states of all steps.
+        block = TIME_BLOCK // 4 if self.per_channel else TIME_BLOCK
+        return run_blocks(self._forward, x, state, lengths, reset, block_size=block)
+
+    def _forward(
+        self,
+        x: Float[Tensor, "batch time input_dim"],
+        state: Mamba2State,
+        lengths: Int[Tensor, " batch"] | None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time output_dim"], Mamba2State]:
+        """One block of `forward`."""
+        active = active_steps(x.shape[1], lengths=lengths, like=x)
         if reset is not None:
             reset = reset if active is None else reset & active
             state = discard_state(self, state, reset)

@@ -4,9 +4,9 @@ A block that has no gate to close (an LSTM kernel, an FFT) runs the pieces betwe
 their own: `run_segments` cuts, runs and puts them back.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -163,6 +163,44 @@ def _steps_of(
     return (pieces.row[:, None].expand_as(steps), steps), offsets < pieces.length[:, None]
 
 
+TIME_BLOCK = 1024
+"""Steps that a layer takes at once on a CPU."""
+
+
+def run_blocks(
+    run: Callable[..., tuple[Tensor, Any]],
+    x: Tensor,
+    state: Any,
+    lengths: Int[Tensor, " batch"] | None,
+    reset: Bool[Tensor, "batch time"] | None = None,
+    *,
+    block_size: int = TIME_BLOCK,
+) -> tuple[Tensor, Any]:
+    """Run a long sequence on a CPU block after block, the state carried between: the same numbers.
+
+    Tensors of all steps of a long sequence come from fresh pages, which cost a CPU more than the
+    arithmetic on them: a whole Mamba-2 layer takes twice the time of its blocks at 16,384 steps.
+
+    Args:
+        run: (x, state, lengths) -> (y, state); with `reset`, (x, state, lengths, reset).
+        x: [batch, time, ...].
+        state: State of the rows.
+        lengths: Valid steps of each row.
+        reset: Where the rows restart.
+        block_size: Steps of a block.
+    """
+    if x.device.type != "cpu" or x.shape[1] <= block_size or torch.compiler.is_compiling():
+        return run(x, state, lengths) if reset is None else run(x, state, lengths, reset)
+    outputs = []
+    for index, piece in enumerate(x.split(block_size, 1)):  # slices would have a gradient of all
+        start = index * block_size
+        sizes = None if lengths is None else (lengths - start).clamp(0, piece.shape[1])
+        resets = () if reset is None else (reset[:, start : start + block_size],)
+        y, state = run(piece, state, sizes, *resets)
+        outputs.append(y)
+    return torch.cat(outputs, 1), state
+
+
 def forward_rows(
     block: SequenceMixer,
     run: Callable[[Tensor, Any, Any], tuple[Tensor, Any]],
@@ -171,6 +209,7 @@ def forward_rows(
     *,
     lengths: Int[Tensor, " batch"] | None,
     reset: Bool[Tensor, "batch time"] | None,
+    block_size: int | None = None,
 ) -> tuple[Tensor, Any]:
     """`SequenceMixer.forward` of a block on [batch, time, input_dim] that has no gates to close.
 
@@ -182,18 +221,20 @@ def forward_rows(
         state: Of the rows; none = the initial one.
         lengths: Valid steps of each row.
         reset: Where the rows restart.
+        block_size: `run` may take so many steps at a time (see `run_blocks`); none = only all.
     """
     check_input(x, block.input_dim)
     state, active = block._begin(x, state, lengths=lengths, reset=reset)
     if not (len(x) and x.shape[1]):
         return x.new_zeros(*x.shape[:2], block.output_dim), state
     x = mask_steps(x, active)
+    rows = run if block_size is None else partial(run_blocks, run, block_size=block_size)
     if reset is None:
-        y, state = run(x, state, lengths)
+        y, state = rows(x, state, lengths)
     else:
         kind = next(t.dtype for t in _pytree.tree_leaves(state) if t.is_floating_point())
         fresh = block.init_state(len(x), x.device, kind)
-        y, state = run_segments(run, x, state, fresh, lengths=lengths, reset=reset)
+        y, state = run_segments(rows, x, state, fresh, lengths=lengths, reset=reset)
     return mask_steps(y, active), state
 
 
@@ -223,39 +264,3 @@ def run_apart(
         return y, end
 
     return forward_rows(block, run, x, state, lengths=lengths, reset=reset)
-
-
-TIME_BLOCK = 1024
-"""Steps that a `blockwise` layer takes at once on a CPU."""
-F = TypeVar("F", bound=Callable[..., tuple[Tensor, Any]])
-
-
-def blockwise(forward: F) -> F:
-    """Run a long sequence on a CPU block after block, the state carried between: the same numbers.
-
-    Tensors of all steps of a long sequence come from fresh pages, which cost a CPU more than the
-    arithmetic on them: a whole Mamba-2 layer takes twice the time of its blocks at 16,384 steps.
-    """
-
-    @functools.wraps(forward)
-    def in_blocks(
-        self: SequenceMixer,
-        x: Tensor,
-        state: Any = None,
-        *,
-        lengths: Int[Tensor, " batch"] | None = None,
-        reset: Bool[Tensor, "batch time"] | None = None,
-    ) -> tuple[Tensor, Any]:
-        if x.device.type != "cpu" or x.dim() != 3 or x.shape[1] <= TIME_BLOCK:
-            return forward(self, x, state, lengths=lengths, reset=reset)
-        state, _ = self._begin(x, state, lengths=lengths, reset=reset)
-        outputs = []
-        for start in range(0, x.shape[1], TIME_BLOCK):
-            piece = x[:, start : start + TIME_BLOCK]
-            sizes = None if lengths is None else (lengths - start).clamp(0, piece.shape[1])
-            resets = None if reset is None else reset[:, start : start + TIME_BLOCK]
-            y, state = forward(self, piece, state, lengths=sizes, reset=resets)
-            outputs.append(y)
-        return torch.cat(outputs, 1), state
-
-    return cast(F, in_blocks)

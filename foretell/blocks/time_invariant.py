@@ -1,5 +1,6 @@
 """What LSSL and S4D share: lengths, resets and the state's type around one linear scan."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from foretell.blocks.checks import check_positive
 from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.scan.time_invariant import BlockSystem, time_invariant_scan
-from foretell.blocks.segments import run_segments
+from foretell.blocks.segments import TIME_BLOCK, run_blocks, run_segments
 from foretell.blocks.state_maps import LinearStateMixer
 
 
@@ -49,11 +50,25 @@ class TimeInvariantMixer(LinearStateMixer):
     ) -> tuple[Float[Tensor, "batch time dim"], Any]:
         """All steps; see `SequenceMixer.forward`."""
         check_input(x, self.input_dim)
-        state, active = self._begin(x, state, lengths=lengths, reset=reset)
-        dtype = state.x.dtype
+        state, _ = self._begin(x, state, lengths=lengths, reset=reset)
+        with torch.autocast(x.device.type, enabled=False):
+            system = self._system(max(1, min(x.shape[1], self.block_size)), state.x.dtype)
+        block = self.block_size * max(1, TIME_BLOCK // self.block_size)
+        run = partial(self._forward, system)
+        return run_blocks(run, x, state, lengths, reset, block_size=block)
+
+    def _forward(
+        self,
+        system: BlockSystem,
+        x: Float[Tensor, "batch time dim"],
+        state: Any,
+        lengths: Int[Tensor, " batch"] | None,
+        reset: Bool[Tensor, "batch time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time dim"], Any]:
+        """Some blocks of `forward`."""
+        dtype, active = state.x.dtype, active_steps(x.shape[1], lengths=lengths, like=x)
         with torch.autocast(x.device.type, enabled=False):
             u = mask_steps(x, active).to(dtype)
-            system = self._system(max(1, min(x.shape[1], self.block_size)), dtype)
 
             def run(rows: Tensor, before: Any, sizes: Tensor | None) -> tuple[Tensor, Any]:
                 valid = active_steps(rows.shape[1], lengths=sizes, like=rows)

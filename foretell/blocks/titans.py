@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
 from foretell.blocks.checks import check_positive
-from foretell.blocks.segments import forward_rows
+from foretell.blocks.segments import TIME_BLOCK, forward_rows
 from foretell.blocks.state_maps import LinearStateMixer
 from foretell.blocks.titans_memory import (
     Layers,
@@ -196,7 +196,8 @@ class TitansMemory(LinearStateMixer):
         """All steps; see `SequenceMixer.forward`. Pieces between resets run as rows of their own:
         chunks begin anew at a reset."""
         run = partial(self.run_rows, aligned=state is None)
-        return forward_rows(self, run, x, state, lengths=lengths, reset=reset)
+        block = self.chunk_size * max(1, TIME_BLOCK // self.chunk_size)  # stays aligned
+        return forward_rows(self, run, x, state, lengths=lengths, reset=reset, block_size=block)
 
     def run_rows(
         self,

@@ -9,7 +9,7 @@ from torch.utils import _pytree
 
 from foretell.blocks.protocol import SequenceMixer
 from foretell.blocks.rms_norm import rms_norm
-from foretell.blocks.segments import forward_rows
+from foretell.blocks.segments import TIME_BLOCK, forward_rows
 from foretell.blocks.titans import TitansMemory, TitansState
 from foretell.blocks.window_attention import SlidingWindowAttention, WindowState
 
@@ -127,7 +127,9 @@ class _MemoryAttention(SequenceMixer):
         reset: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Float[Tensor, "batch time output_dim"], MemoryAttentionState]:
         """All steps; see `SequenceMixer.forward`. Pieces between resets run as rows."""
-        return forward_rows(self, self._run, x, state, lengths=lengths, reset=reset)
+        return forward_rows(
+            self, self._run, x, state, lengths=lengths, reset=reset, block_size=TIME_BLOCK
+        )
 
     def _build(self, num_persistent: int) -> None:
         """Parameters of its own."""

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from foretell.blocks.persistent_attention import PersistentAttention
 from foretell.blocks.protocol import SequenceMixer
-from foretell.blocks.segments import blockwise, forward_rows
+from foretell.blocks.segments import TIME_BLOCK, forward_rows
 
 
 class WindowState(NamedTuple):
@@ -79,7 +79,6 @@ class SlidingWindowAttention(PersistentAttention, SequenceMixer):
         after = WindowState(keys[:, 1:], values[:, 1:], state.position + 1)
         return self.project_output(mixed, x_t.dtype)[:, 0], after
 
-    @blockwise
     def forward(
         self,
         x: Float[Tensor, "batch time input_dim"],
@@ -89,7 +88,9 @@ class SlidingWindowAttention(PersistentAttention, SequenceMixer):
         reset: Bool[Tensor, "batch time"] | None = None,
     ) -> tuple[Float[Tensor, "batch time output_dim"], WindowState]:
         """All steps; see `SequenceMixer.forward`. Pieces between resets run as rows."""
-        return forward_rows(self, self._run, x, state, lengths=lengths, reset=reset)
+        return forward_rows(
+            self, self._run, x, state, lengths=lengths, reset=reset, block_size=TIME_BLOCK
+        )
 
     def _run(
         self,
