@@ -174,7 +174,7 @@ def run_blocks(
     lengths: Int[Tensor, " batch"] | None,
     reset: Bool[Tensor, "batch time"] | None = None,
     *,
-    block_size: int = TIME_BLOCK,
+    block_size: int,
 ) -> tuple[Tensor, Any]:
     """Run a long sequence on a CPU block after block, the state carried between: the same numbers.
 

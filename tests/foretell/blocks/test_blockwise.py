@@ -4,11 +4,31 @@ import pytest
 import torch
 from mixer_cases import CASES, build, cases, gradients, inputs, leaf_state, same
 
-from foretell.blocks import segments
+from foretell.blocks import mamba2, time_invariant, titans, titans_blocks, window_attention
 from foretell.blocks.mamba2 import Mamba2
+from foretell.blocks.time_invariant import TimeInvariantMixer
+from foretell.blocks.titans import TitansMemory
+from foretell.blocks.titans_blocks import MemoryAsGate, MemoryAsLayer
 from foretell.blocks.window_attention import SlidingWindowAttention
 
-BLOCKWISE = [case for case in CASES if isinstance(build(case), Mamba2 | SlidingWindowAttention)]
+MODULES = (mamba2, time_invariant, titans, titans_blocks, window_attention)
+KINDS = (Mamba2, TimeInvariantMixer, TitansMemory, MemoryAsGate, MemoryAsLayer,
+         SlidingWindowAttention)  # fmt: skip
+BLOCKWISE = [
+    case
+    for case in CASES
+    if isinstance(block := build(case), KINDS)
+    and max(getattr(block, name, None) or 1 for name in ("block_size", "chunk_size")) <= 16
+]
+
+
+def set_block(patch, size):
+    for module in MODULES:
+        patch.setattr(module, "TIME_BLOCK", size)
+
+
+def test_every_kind_is_covered():
+    assert all(any(isinstance(build(case), kind) for case in BLOCKWISE) for kind in KINDS)
 
 
 @cases(BLOCKWISE)
@@ -23,16 +43,24 @@ def test_blocks_equal_one_pass(case, lengths, resets, monkeypatch):
         reset = torch.zeros(2, 21, dtype=torch.bool)
         for row, steps in enumerate(resets):
             reset[row, steps] = True
-    found = []
-    for size in (64, 8):
-        monkeypatch.setattr(segments, "TIME_BLOCK", size)
+    found, calls, split = [], [], torch.Tensor.split
+
+    def spy(tensor, size, dim=0):
+        calls[-1] += dim == 1
+        return split(tensor, size, dim)
+
+    monkeypatch.setattr(torch.Tensor, "split", spy)
+    for size in (256, 8):
+        set_block(monkeypatch, size)
+        calls.append(0)
         y, end = block(x, state, lengths=sizes, reset=reset)
         found.append((y, end, gradients(block, y, end, [x, *block.parameters(), *fields])))
+    assert resets or calls[0] < calls[1]
     same(*found, {"rtol": 1e-9, "atol": 1e-9})
 
 
 def test_lengths_beyond_the_sequence_are_refused(monkeypatch):
-    monkeypatch.setattr(segments, "TIME_BLOCK", 8)
+    set_block(monkeypatch, 8)
     block = Mamba2(8, 4, head_dim=4)
     with pytest.raises(ValueError, match="lengths"):
         block(torch.zeros(2, 21, 8), lengths=torch.tensor([21, 22]))

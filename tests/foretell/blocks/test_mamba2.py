@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from foretell.blocks import segments
+from foretell.blocks import mamba2
 from foretell.blocks.mamba2 import Mamba2
 from foretell.blocks.mamba2_naive import mamba2_naive
 from foretell.blocks.protocol import cat_states, index_state
@@ -210,7 +210,7 @@ def subtracting_window(block, x, window):
     free = Mamba2(DIM, 3, head_dim=2, scan_fn=spy).to(F64)
     free.load_state_dict(block.state_dict())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "TIME_BLOCK", x.shape[1])  # The delay reaches over all steps.
+        patch.setattr(mamba2, "TIME_BLOCK", x.shape[1])  # The delay reaches over all steps.
         return free(x.double())[0]
 
 
