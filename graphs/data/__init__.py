@@ -1,0 +1,1 @@
+"""Snapshots of a changing graph: readers, generators, features, splits, PyG objects."""

@@ -1,0 +1,1 @@
+"""Metrics of links, classes and numbers, and the three protocols."""
