@@ -3,7 +3,7 @@
 State W and input X are [rows, cols]; columns are what a batch is elsewhere, so every gate has full
 matrices U, V [rows, rows] and a bias matrix B [rows, cols]. These are not torch's cells: the GRU
 resets before its hidden product, its update gate is reversed, the bias differs by column.
-EvolveGCN-O feeds W itself: `step(state.weight, state)`.
+EvolveGCN-O feeds W itself: `step(state.weight, state)`, or `self_step(state)` with half the work.
 """
 
 from typing import Any, NamedTuple
@@ -115,7 +115,16 @@ class MatrixRecurrence(SequenceMixer):
             return torch.empty_like(x), state
         return mask_steps(torch.stack(outputs, 1), active), state
 
+    def self_step(self, state: Any) -> Any:
+        """The state after `step(state.weight, state)`: U W + V W is computed as (U + V) W."""
+        self._check_state(state, len(state.weight))
+        with torch.autocast(state.weight.device.type, enabled=False):
+            return self._self_update(state)
+
     def _update(self, x: Tensor, state: Any) -> Any:
+        raise NotImplementedError
+
+    def _self_update(self, state: Any) -> Any:
         raise NotImplementedError
 
 
@@ -140,6 +149,14 @@ class MatrixGRU(MatrixRecurrence):
         n = torch.tanh(of_x[:, 2] + of_w[2] @ (r * w))
         return MatrixGruState((1 - z) * w + z * n)
 
+    def _self_update(self, state: MatrixGruState) -> MatrixGruState:
+        w, dtype = state.weight, state.weight.dtype
+        bias, of_w = self.bias.to(dtype), self.of_weight.to(dtype)
+        both = self.of_input[:2].to(dtype) + of_w[:2]
+        z, r = torch.sigmoid(both @ w[:, None] + bias[:2]).unbind(1)
+        n = torch.tanh(self.of_input[2].to(dtype) @ w + of_w[2] @ (r * w) + bias[2])
+        return MatrixGruState((1 - z) * w + z * n)
+
 
 class MatrixLSTM(MatrixRecurrence):
     """C' = F C + I G, W' = O tanh(C') with F, I, O = sigmoid(U X + V W + B), G = tanh(same).
@@ -158,7 +175,14 @@ class MatrixLSTM(MatrixRecurrence):
     def _update(self, x: Tensor, state: MatrixLstmState) -> MatrixLstmState:
         dtype = x.dtype
         total = self.of_input.to(dtype) @ x[:, None] + self.bias.to(dtype)
-        total = total + self.of_weight.to(dtype) @ state.weight[:, None]
+        return self._gated(total + self.of_weight.to(dtype) @ state.weight[:, None], state)
+
+    def _self_update(self, state: MatrixLstmState) -> MatrixLstmState:
+        dtype = state.weight.dtype
+        both = self.of_input.to(dtype) + self.of_weight.to(dtype)
+        return self._gated(both @ state.weight[:, None] + self.bias.to(dtype), state)
+
+    def _gated(self, total: Tensor, state: MatrixLstmState) -> MatrixLstmState:
         f, i, o = torch.sigmoid(total[:, :3]).unbind(1)
         cell = f * state.cell + i * torch.tanh(total[:, 3])
         return MatrixLstmState(o * torch.tanh(cell), cell)

@@ -47,7 +47,7 @@ class Snapshot:
             raise ValueError(f"num_nodes must be at least 1, got {nodes}")
         if index.dim() != 2 or len(index) != 2:
             raise ValueError(f"edge_index must be [2, edges], got {list(index.shape)}")
-        sizes = {"weight": index.shape[1], "edge_attr": index.shape[1], "edge_label": index.shape[1]}
+        sizes = dict.fromkeys(("weight", "edge_attr", "edge_label"), index.shape[1])
         sizes |= dict.fromkeys(("x", "node_label", "value", "present"), nodes)
         for name, size in sizes.items():
             tensor = getattr(self, name)
@@ -105,6 +105,10 @@ class SnapshotSequence(Sequence[Snapshot]):
     """Unix time at which step 0 begins."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Rows of the data that were left out, by reason."""
+    class_names: tuple[str, ...] = ()
+    """What the data call the classes 0, 1, ... of pairs or nodes; empty = not known."""
+    attribute_names: tuple[str, ...] = ()
+    """Columns of `edge_attr`; empty = not known."""
 
     def __post_init__(self) -> None:
         if not self.snapshots:

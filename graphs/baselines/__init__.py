@@ -1,0 +1,1 @@
+"""Untrained and cheap methods that stand beside every result."""

@@ -1,0 +1,80 @@
+"""Negatives: no positive, no self-pair, no repeat; pools, counts, seeds."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graphs.negatives import balanced_weights, sample_negatives, smart_count, without
+
+NODES = 30
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 400))
+def test_what_a_negative_is(seed: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    positives = torch.randint(NODES**2, (20,), generator=generator).unique()
+    targets = torch.randint(NODES, (50,), generator=generator)
+    sources = positives // NODES
+    drawn = sample_negatives(
+        positives, sources, targets, count, num_nodes=NODES, generator=generator
+    )
+    keys = set(drawn.tolist())
+    assert len(keys) == len(drawn) and drawn.tolist() == sorted(keys)
+    assert not keys & set(positives.tolist())
+    assert all(key // NODES != key % NODES for key in keys)
+    assert {key // NODES for key in keys} <= set(sources.tolist())
+    assert {key % NODES for key in keys} <= set(targets.tolist())
+    possible = {
+        u * NODES + v
+        for u in sources.tolist()
+        for v in targets.tolist()
+        if u != v and u * NODES + v not in set(positives.tolist())
+    }
+    assert len(keys) == min(count, len(possible))
+
+
+def test_seeded() -> None:
+    def draw(seed: int) -> list[int]:
+        generator = torch.Generator().manual_seed(seed)
+        pool = torch.arange(NODES)
+        empty = pool.new_empty(0)
+        return sample_negatives(
+            empty, pool, pool, 50, num_nodes=NODES, generator=generator
+        ).tolist()
+
+    assert draw(1) == draw(1) != draw(2)
+
+
+def test_marginals_follow_the_pools() -> None:
+    """A node that stands three times as often in a pool is drawn three times as often."""
+    generator = torch.Generator().manual_seed(0)
+    nodes = 2000
+    sources = torch.tensor([0, 1, 1, 1])
+    targets = torch.arange(nodes)
+    drawn = sample_negatives(
+        sources.new_empty(0), sources, targets, 1000, num_nodes=nodes, generator=generator
+    )
+    share = float((drawn // nodes == 1).float().mean())
+    # Two draws of one pair count once, so the share falls a little short of 3/4.
+    assert 0.69 < share < 0.77
+
+
+def test_counts() -> None:
+    assert smart_count(100, 50.0) == 5000
+    assert smart_count(3, 50.0) == 3  # E (E - 1) - E
+    assert smart_count(1, 50.0) == smart_count(0, 50.0) == 0
+
+
+def test_without_and_nothing_to_draw_from() -> None:
+    keys = torch.tensor([1, 2, 5, 9])
+    assert without(keys, torch.tensor([2, 9])).tolist() == [1, 5]
+    empty = keys.new_empty(0)
+    assert without(keys, empty).tolist() == keys.tolist()
+    assert sample_negatives(keys, empty, keys, 5, num_nodes=NODES).tolist() == []
+
+
+def test_balanced_weights_stand_for_all_pairs() -> None:
+    weights = balanced_weights(3, 4, 10, num_nodes=20)
+    assert weights[:7].tolist() == [1.0] * 7
+    assert float(weights.sum()) == 400.0

@@ -1,0 +1,83 @@
+"""Running counts: by hand, and nothing of the future in them."""
+
+import math
+
+import pytest
+import torch
+
+from graphs.data.snapshots import Snapshot
+from graphs.model_config import StructureConfig
+from graphs.structure import (
+    REPUTATION_DECAYS,
+    PairCounts,
+    Reputation,
+    Structure,
+    structure_widths,
+)
+
+NODES = 4
+
+
+def snapshot(pairs: list[tuple[int, int]], labels: list[int] | None = None) -> Snapshot:
+    both = sorted({pair for u, v in pairs for pair in ((u, v), (v, u))})
+    index = torch.tensor(both, dtype=torch.int64).reshape(-1, 2).T
+    label = None
+    if labels is not None:
+        of = dict(zip(pairs, labels, strict=True))
+        label = torch.tensor([of.get((u, v), of.get((v, u), -1)) for u, v in both])
+    return Snapshot(NODES, index, torch.ones(len(both)), edge_label=label)
+
+
+def test_counts_by_hand() -> None:
+    counts = PairCounts(NODES, [0.5])
+    counts.update(snapshot([(0, 1)]))
+    step = counts.update(snapshot([(0, 2)]))
+    assert step.keys.tolist() == [1, 2, 4, 8]
+    old, new = (math.log1p(count / 1e-3) / 7 for count in (0.5, 1.0))
+    torch.testing.assert_close(
+        step.pairs, torch.tensor([[old, 0.5], [new, 1.0], [old, 0.5], [new, 1.0]])
+    )
+    # node 0: .5 + 1 edges; node 3 was never there
+    assert step.nodes[0].tolist() == pytest.approx([math.log(2.5), 1.0])
+    assert step.nodes[1].tolist() == pytest.approx([math.log(1.5), 0.5])
+    assert step.nodes[3].tolist() == [0.0, 0.0]
+
+
+def test_find_gives_met_pairs_alone() -> None:
+    counts = PairCounts(NODES, [0.9])
+    step = counts.update(snapshot([(1, 3)]))
+    found, columns = step.find(torch.tensor([0, 7, 9, 13]))
+    assert found.tolist() == [1, 3]
+    assert torch.equal(columns, step.pairs)
+    assert step.of_rows(1, 2, NODES) == slice(0, 1)
+    assert step.of_rows(0, 1, NODES) == slice(0, 0)
+
+
+def test_reputation_knows_labels_of_earlier_steps_alone() -> None:
+    config = StructureConfig(reputation=True)
+    first, second = snapshot([(0, 1), (2, 3)], [1, 0]), snapshot([(0, 2)], [0])
+    flipped = snapshot([(0, 2)], [1])
+    seen = []
+    for last in (second, flipped):
+        structure = Structure(config, NODES)
+        structure.update(first)
+        seen.append(structure.update(last).nodes)
+    assert torch.equal(*seen)
+    assert seen[0].shape == (NODES, structure_widths(config)[0])
+    assert seen[0][0, 0] > 0 > seen[0][2, 0]
+
+
+def test_reputation_by_hand() -> None:
+    """Node 0: one positive edge, a = 1, q = (2 + 1) / (2 + 2): r = (1 + .75) / 2."""
+    reputation = Reputation(NODES, [1.0])
+    reputation.update(snapshot([(0, 1)], [1]))
+    rate = (1 + 0.75) / 2
+    expected = math.log(rate / (1 - rate)) - math.log(3)
+    assert reputation.features()[0].tolist() == pytest.approx([expected, math.log(2)], rel=1e-5)
+    assert reputation.features()[2].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+    assert len(REPUTATION_DECAYS) == 3
+
+
+def test_reputation_needs_labels() -> None:
+    with pytest.raises(ValueError, match="labelled edges"):
+        Reputation(NODES, [1.0]).update(snapshot([(0, 1)]))
