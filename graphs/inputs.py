@@ -6,8 +6,11 @@ from functools import cached_property
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from foretell.errors import UserError
 from graphs.data.adjacency import Adjacency
-from graphs.data.features import OneHot
+from graphs.data.features import OneHot, degree_width, one_hot_degrees
+from graphs.data.snapshots import Snapshot, SnapshotSequence
+from graphs.model_config import FeatureConfig, NetworkConfig
 
 
 @dataclass(frozen=True)
@@ -32,3 +35,78 @@ class GraphInput:
     def dense_features(self) -> Float[Tensor, "nodes features"]:
         """The features as a matrix, for what is no linear map of them."""
         return self.features.dense() if isinstance(self.features, OneHot) else self.features
+
+
+class InputBuilder:
+    """Inputs of snapshots, each built once, however many windows it stands in.
+
+    Args:
+        config: How features are made, as a saved model knows it.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self.config = config
+        self._built: dict[int, tuple[Snapshot, GraphInput]] = {}
+
+    def build(self, snapshot: Snapshot) -> GraphInput:
+        """The input of a step.
+
+        Raises:
+            UserError: Features are columns, and the snapshot has none or others.
+        """
+        if (kept := self._built.get(id(snapshot))) is not None:
+            return kept[1]
+        made = GraphInput(
+            Adjacency.from_snapshot(snapshot),
+            self._features(snapshot),
+            snapshot.active,
+            snapshot.present,
+        )
+        self._built[id(snapshot)] = (snapshot, made)  # with the snapshot its id stays taken
+        return made
+
+    def _features(self, snapshot: Snapshot) -> OneHot | Float[Tensor, "nodes features"]:
+        config = self.config
+        if not config.columns:
+            return one_hot_degrees(
+                snapshot, config.feature_dim,
+                degree=config.features.degree, directed=config.directed,
+            )  # fmt: skip
+        if snapshot.x is None or snapshot.x.shape[1] != config.feature_dim:
+            found = "none" if snapshot.x is None else str(snapshot.x.shape[1])
+            raise UserError(
+                f"the model reads {config.feature_dim} columns of every node, the data have "
+                f"{found}: give data of the kind it was trained on"
+            )
+        return snapshot.x
+
+
+def feature_width(
+    sequence: SnapshotSequence, features: FeatureConfig, *, train_steps: int
+) -> tuple[int, bool]:
+    """Width of the first layer's input, and whether it is columns of the data.
+
+    Args:
+        sequence: All steps.
+        features: Which features.
+        train_steps: The first so many steps may decide on the width.
+
+    Raises:
+        UserError: Columns are asked for and the data have none.
+    """
+    x = sequence[0].x
+    if features.kind == "columns" and x is None:
+        raise UserError(
+            f"features.kind columns: {sequence.name} has no columns of nodes; set degree"
+        )
+    if x is not None and features.kind != "degree":
+        return x.shape[1], True
+    official = features.width == "official"
+    known = max(len(sequence) - 1, 1) if official else train_steps
+    width = degree_width(
+        sequence.snapshots[:known],
+        degree=features.degree,
+        max_degree=None if official else features.max_degree,
+        directed=sequence.directed,
+    )
+    return width, False

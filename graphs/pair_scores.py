@@ -5,12 +5,13 @@ their difference matters. Training keeps one number for each pair and hidden uni
 its gradients are two products with sparse matrices.
 """
 
-import warnings
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from graphs.data.adjacency import SparseOperator
 
 BLOCK_NUMBERS = 1 << 18
 """Hidden units computed at a time, so that they stay in a core's cache."""
@@ -99,12 +100,7 @@ def _sum_rows(row: Tensor, value: Tensor, matrix: Tensor, num_rows: int) -> Tens
     if not bool((row[1:] >= row[:-1]).all()):
         column = row.argsort(stable=True)
         value = value[column]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
-        sparse = torch.sparse_csr_tensor(
-            starts, column, value, (num_rows, len(row)), check_invariants=False
-        )
-    return sparse @ matrix
+    return SparseOperator(starts, column, value, len(row)).multiply(matrix)
 
 
 def _add_extra(hidden: Tensor, extra: Tensor, extra_at: Tensor, start: int, stop: int) -> None:

@@ -58,16 +58,15 @@ class DecayedPairs:
 
     def rows(self, start: int, stop: int) -> Float32[Tensor, "rows nodes"]:
         """Scores of all targets for sources start .. stop - 1."""
-        source_factor, target_factor = self.factors()
-        scores = np.multiply.outer(source_factor[start:stop], target_factor)
+        scores = np.multiply.outer(self._degrees[start:stop], self._degrees)
+        scores *= self.product_scale()
         self._counts.add_to_rows(scores, start)
         return torch.from_numpy(scores)
 
     def pairs(self, pairs: Int[Tensor, "2 pairs"]) -> Float32[Tensor, " pairs"]:
         """Scores of given pairs."""
-        source_factor, target_factor = self.factors()
         source, target = pairs.cpu().numpy()
-        product = source_factor[source] * target_factor[target]
+        product = self._degrees[source] * self._degrees[target] * self.product_scale()
         return torch.from_numpy(product + self._counts.at(pairs))
 
     def counts(self, pairs: Int[Tensor, "2 pairs"]) -> Float32[Tensor, " pairs"]:
@@ -83,14 +82,11 @@ class DecayedPairs:
         """Sources, targets and values of C_t."""
         return self._counts.entries()
 
-    def factors(
-        self, eps: float | None = None
-    ) -> tuple[Float32[ndarray, " nodes"], Float32[ndarray, " nodes"]]:
-        """Factors of source and target whose product is the degree term, float32.
+    def product_scale(self, eps: float | None = None) -> np.float32:
+        """eps / max(d_t)^2, by which a product of degrees is multiplied; 0 without an edge so far.
 
         Args:
-            eps: Weight of the term; none = the predictor's own.
+            eps: Weight of the product; none = the predictor's own.
         """
-        highest = self._degrees.max()
-        share = self._degrees / highest if highest else self._degrees
-        return np.float32(self.eps if eps is None else eps) * share, share
+        highest = float(self._degrees.max())
+        return np.float32((self.eps if eps is None else eps) / highest**2 if highest else 0.0)

@@ -132,7 +132,7 @@ def build_sequence(
         step = step[order]
     bounds = np.searchsorted(step, np.arange(total + 1))
     empty = int((np.diff(bounds) == 0).sum())
-    snapshots = []
+    snapshots: list[Snapshot] = []
     for number in range(total):
         begin, end = bounds[number : number + 2]
         if begin == end and config.drop_empty:

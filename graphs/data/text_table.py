@@ -193,7 +193,7 @@ def _parse(path: Path, kinds: Mapping[str, Kind], options: dict[str, Any]) -> di
 
     def read(integer: str) -> "pd.DataFrame":
         types = {"integer": integer, "number": "float64", "text": "str"}
-        return pd.read_csv(
+        found: pd.DataFrame = pd.read_csv(
             path,
             header=None,
             index_col=False,
@@ -203,6 +203,7 @@ def _parse(path: Path, kinds: Mapping[str, Kind], options: dict[str, Any]) -> di
             dtype={name: types[kind] for name, kind in kinds.items()},
             **options,
         )
+        return found
 
     try:
         frame = read("int64")

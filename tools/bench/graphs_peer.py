@@ -34,6 +34,7 @@ from graphs_stages import (  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 INF = float("inf")
+GATES = ("update", "reset", "new")
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class MatrixGru(nn.Module):
 
     def __init__(self, rows: int, cols: int) -> None:
         super().__init__()
-        for gate in ("update", "reset", "new"):
+        for gate in GATES:
             for name, shape in (("W", (rows, rows)), ("U", (rows, rows)), ("B", (rows, cols))):
                 start = torch.zeros(shape) if name == "B" else _uniform(*shape)
                 self.register_parameter(f"{name}_{gate}", nn.Parameter(start))
@@ -331,11 +332,10 @@ def main() -> None:
     timing.print_versions("torch", "numpy", "scipy")
     raw = read_uci(args.path)
     peers = {kind: Peer(raw, Setting(kind)) for kind in args.kinds}
-    steps = range(10, 10 + args.samples)
+    steps, tests = raw.train_steps(0.71)[: args.samples], raw.test_steps(0.71)[: args.test_steps]
     trained = timing.take_turns(
         {kind: partial(peer.epoch, steps) for kind, peer in peers.items()}, args.turns
     )
-    tests = range(71, 71 + args.test_steps)
     for kind, peer in peers.items():
         print(
             f"\n-{kind.upper()}, {peer.features} features: mean of samples {steps.start} to "

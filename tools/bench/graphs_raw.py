@@ -37,6 +37,14 @@ class RawEdges:
         """Snapshots, empty ones included."""
         return int(self.step.max()) + 1
 
+    def train_steps(self, share: float, context: int = 10) -> range:
+        """Training samples by the published rule, with that share of the steps."""
+        return range(context, int(share * (self.num_steps - 1)))
+
+    def test_steps(self, share: float) -> range:
+        """Test samples: after training and a tenth of the steps for validation."""
+        return range(int((share + 0.1) * (self.num_steps - 1)), self.num_steps - 1)
+
     def write(self, path: Path) -> None:
         """As a KONECT file, ids from 1, which any reader of that format takes."""
         rows = np.stack([self.source + 1, self.target + 1, np.ones_like(self.source), self.time], 1)
@@ -63,22 +71,21 @@ def read_otc(path: Path) -> RawEdges:
 def stand_in(
     name: str, *, num_nodes: int, num_edges: int, num_steps: int, step_s: float = 86_400.0
 ) -> RawEdges:
-    """A random graph: popularities like 1 / rank^0.7, a fifth of all edges repeat an earlier one.
+    """A random graph in the order of time; about a fifth of its edges repeat an earlier one.
 
-    Its nodes are all in use, and so are its first and its last step.
+    Popularity falls like 1 / rank^0.7; every node and every step has an edge.
     """
     if num_edges < num_nodes:
         raise ValueError(f"num_edges must reach num_nodes {num_nodes}, got {num_edges}")
     rng = np.random.default_rng(0)
     popularity = 1.0 / np.arange(1, num_nodes + 1) ** 0.7
-    popularity /= popularity.sum()
-    ends = rng.choice(num_nodes, size=(2, num_edges), p=popularity)
-    ends[0, :num_nodes] = rng.permutation(num_nodes)
-    ends[1] = np.where(ends[0] == ends[1], (ends[1] + 1) % num_nodes, ends[1])
+    ends = rng.choice(num_nodes, size=(2, num_edges), p=popularity / popularity.sum())
+    first = rng.choice(num_edges, num_nodes, replace=False)  # where a node is sure to be
     again = np.flatnonzero(rng.random(num_edges) < 0.2)
-    again = again[again >= num_nodes]
     ends[:, again] = ends[:, (rng.random(len(again)) * again).astype(np.int64)]
-    time = rng.permutation(np.linspace(0, num_steps * step_s - 1, num_edges).astype(np.int64))
+    ends[0, first] = rng.permutation(num_nodes)
+    ends[1] = np.where(ends[0] == ends[1], (ends[1] + 1) % num_nodes, ends[1])
+    time = np.linspace(0, num_steps * step_s - 1, num_edges).astype(np.int64)
     return RawEdges(name, ends[0], ends[1], time, step_s, num_nodes)
 
 
