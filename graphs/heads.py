@@ -105,11 +105,11 @@ class PairDecoder(nn.Module):
         return logits
 
     def terms(
-        self, x: Float[Tensor, "nodes dim"]
-    ) -> tuple[Float[Tensor, "nodes hidden"], Float[Tensor, "nodes hidden"]]:
+        self, sources: Float[Tensor, "sources dim"], targets: Float[Tensor, "targets dim"]
+    ) -> tuple[Float[Tensor, "sources hidden"], Float[Tensor, "targets hidden"]]:
         """P and Q: the hidden layer of (u, v) is relu(P[u] + Q[v] + that of the pair's columns)."""
         weight, dim = self.hidden.weight, self.dim
-        return x @ weight[:, :dim].T, x @ weight[:, dim : 2 * dim].T + self.hidden.bias
+        return sources @ weight[:, :dim].T, targets @ weight[:, dim : 2 * dim].T + self.hidden.bias
 
     @property
     def difference(self) -> tuple[Float[Tensor, " hidden"], Float[Tensor, ""]]:
@@ -126,11 +126,13 @@ class PairDecoder(nn.Module):
         pairs: Int[Tensor, "2 pairs"],
         structure: StructureStep | None = None,
     ) -> Float[Tensor, " pairs"]:
-        """Logit 1 minus logit 0 of pairs with ascending sources, the fast way."""
-        p, q = self.terms(x)
+        """Logit 1 minus logit 0 of pairs, the fast way; fastest where sources ascend."""
+        sources, u = torch.unique_consecutive(pairs[0], return_inverse=True)
+        targets, v = torch.unique(pairs[1], return_inverse=True)
+        p, q = self.terms(x[sources], x[targets])
         w, bias = self.difference
         extra = extra_at = None
         if structure is not None and self.pair_columns:
             extra_at, columns = structure.find(pairs[0] * len(x) + pairs[1])
             extra = self.of_columns(columns.to(x.dtype))
-        return pair_scores(p, q, w, pairs, extra, extra_at) + bias
+        return pair_scores(p, q, w, torch.stack([u, v]), extra, extra_at) + bias

@@ -1,8 +1,8 @@
 """w . relu(P[u] + Q[v] + extra) for many pairs: the decoder of links without its big tensors.
 
 Linear(concat(h_u, h_v)) is P[u] + Q[v] with P, Q computed once for each node; of two logits only
-their difference matters. Training keeps one number for each pair and hidden unit (the sign), and
-its gradients are two products with sparse matrices.
+their difference matters. Training keeps nothing for each pair and hidden unit: the backward pass
+computes them again, block by block, and its sums are products with small sparse matrices.
 """
 
 from typing import Any
@@ -18,8 +18,8 @@ BLOCK_NUMBERS = 1 << 18
 
 
 def pair_scores_naive(
-    p: Float[Tensor, "nodes hidden"],
-    q: Float[Tensor, "nodes hidden"],
+    p: Float[Tensor, "sources hidden"],
+    q: Float[Tensor, "targets hidden"],
     w: Float[Tensor, " hidden"],
     pairs: Int[Tensor, "2 pairs"],
     extra: Float[Tensor, "some hidden"] | None = None,
@@ -33,8 +33,8 @@ def pair_scores_naive(
 
 
 def pair_scores(
-    p: Float[Tensor, "nodes hidden"],
-    q: Float[Tensor, "nodes hidden"],
+    p: Float[Tensor, "sources hidden"],
+    q: Float[Tensor, "targets hidden"],
     w: Float[Tensor, " hidden"],
     pairs: Int[Tensor, "2 pairs"],
     extra: Float[Tensor, "some hidden"] | None = None,
@@ -59,55 +59,79 @@ class _PairScores(torch.autograd.Function):
     def forward(
         ctx: Any, p: Tensor, q: Tensor, w: Tensor, pairs: Tensor, extra: Any, extra_at: Any
     ) -> Tensor:
-        count, width = pairs.shape[1], p.shape[1]
-        scores, sign = p.new_empty(count), p.new_empty(count, width)
-        rows = max(1, BLOCK_NUMBERS // width)
-        first, second = p.new_empty(rows, width), p.new_empty(rows, width)
-        for start in range(0, count, rows):
-            stop = min(start + rows, count)
-            hidden, other = first[: stop - start], second[: stop - start]
-            torch.index_select(p, 0, pairs[0, start:stop], out=hidden)
-            torch.index_select(q, 0, pairs[1, start:stop], out=other)
-            hidden += other
-            if extra is not None:
-                _add_extra(hidden, extra, extra_at, start, stop)
-            hidden.clamp_(min=0)
-            torch.mv(hidden, w, out=scores[start:stop])
-            torch.sign(hidden, out=sign[start:stop])
-        ctx.save_for_backward(p, q, w, pairs, sign, extra, extra_at)
+        ctx.save_for_backward(p, q, w, pairs, extra, extra_at)
+        scores = p.new_empty(pairs.shape[1])
+        hidden = _Hidden(p, q, pairs, extra, extra_at)
+        for part in hidden.parts():
+            torch.mv(hidden.of(part).clamp_(min=0), w, out=scores[part])
         return scores
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        p, q, w, pairs, sign, extra, extra_at = ctx.saved_tensors
+        p, q, w, pairs, extra, extra_at = ctx.saved_tensors
+        hidden = _Hidden(p, q, pairs, extra, extra_at)
         # sum over the pairs of a source (target) of grad * sign, which d/dp, d/dq and d/dw share
-        of_source, of_target = (_sum_rows(row, grad, sign, len(p)) for row in pairs)
+        of_source, of_target = (hidden.sum_signs(row, grad) for row in (0, 1))
         grad_w = torch.einsum("nh,nh->h", p, of_source) + torch.einsum("nh,nh->h", q, of_target)
         grad_extra = None
         if extra is not None:
-            some = sign[extra_at] * grad[extra_at, None]
+            u, v = pairs[:, extra_at]
+            some = (p[u] + q[v] + extra > 0) * grad[extra_at, None]
             grad_w += torch.einsum("nh,nh->h", extra, some)
             grad_extra = some * w
         return of_source * w, of_target * w, grad_w, None, grad_extra, None
 
 
-def _sum_rows(row: Tensor, value: Tensor, matrix: Tensor, num_rows: int) -> Tensor:
-    """sum_i value[i] matrix[i] into row[i]: a sparse matrix times a dense one."""
-    counts = torch.bincount(row, minlength=num_rows)
-    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    column = torch.arange(len(row), device=row.device)
-    if not bool((row[1:] >= row[:-1]).all()):
-        column = row.argsort(stable=True)
-        value = value[column]
-    return SparseOperator(starts, column, value, len(row)).multiply(matrix)
+class _Hidden:
+    """The hidden layer before its ReLU, a few pairs at a time and never kept: writing it to fresh
+    memory would take longer than computing it again."""
 
+    def __init__(self, p: Tensor, q: Tensor, pairs: Tensor, extra: Any, extra_at: Any) -> None:
+        self.p, self.q, self.pairs, self.extra = p, q, pairs, extra
+        self.rows = max(1, BLOCK_NUMBERS // p.shape[1])
+        self.buffers = p.new_empty(2, self.rows, p.shape[1])
+        self.place: Tensor | None = None
+        if extra is not None and len(extra):
+            self.place = pairs.new_full((pairs.shape[1],), -1)
+            self.place[extra_at] = torch.arange(len(extra), device=pairs.device)
 
-def _add_extra(hidden: Tensor, extra: Tensor, extra_at: Tensor, start: int, stop: int) -> None:
-    """Add the rows of `extra` that belong to the pairs [start, stop)."""
-    first, last = torch.searchsorted(extra_at, extra_at.new_tensor([start, stop])).tolist()
-    if last > first:
-        hidden.index_add_(0, extra_at[first:last] - start, extra[first:last])
+    def parts(self) -> list[slice]:
+        """Blocks of pairs."""
+        count = self.pairs.shape[1]
+        return [slice(start, min(start + self.rows, count)) for start in range(0, count, self.rows)]
+
+    def of(self, part: slice | Tensor) -> Tensor:
+        """P[u] + Q[v] + extra of some pairs, in a buffer that the next call overwrites."""
+        u, v = self.pairs[:, part]
+        hidden, other = self.buffers[:, : len(u)]
+        torch.index_select(self.p, 0, u, out=hidden)
+        torch.index_select(self.q, 0, v, out=other)
+        hidden += other
+        if self.place is not None:
+            place = self.place[part]
+            some = (place >= 0).nonzero()[:, 0]
+            hidden.index_add_(0, some, self.extra[place[some]])
+        return hidden
+
+    def sum_signs(self, row: int, grad: Tensor) -> Tensor:
+        """sum_i grad[i] (hidden[i] > 0) into the source (row 0) or target (row 1) of pair i."""
+        keys = self.pairs[row]
+        total = torch.zeros_like((self.p, self.q)[row])
+        order = None
+        if not bool((keys[1:] >= keys[:-1]).all()):
+            order = keys.argsort(stable=True)
+        for part in self.parts():
+            chosen = part if order is None else order[part]
+            sign = self.of(chosen).clamp_(min=0).sign_()
+            own = keys[chosen]
+            first = int(own[0])
+            counts = torch.bincount(own - first)
+            starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+            columns = torch.arange(len(own), device=own.device)
+            summed = SparseOperator(starts, columns, grad[chosen], len(own)).multiply(sign)
+            total[first : first + len(counts)] += summed
+        return total
 
 
 def row_scores(

@@ -1,6 +1,6 @@
 """What is scored: anything that gives a number to ordered pairs of nodes."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -8,6 +8,7 @@ from torch import Tensor
 from graphs.data.snapshots import Snapshot
 
 
+@runtime_checkable
 class PairScorer(Protocol):
     """Scores of ordered pairs (u, v) for the next step; higher = likelier. Bitwise repeatable."""
 
@@ -23,6 +24,7 @@ class PairScorer(Protocol):
         ...
 
 
+@runtime_checkable
 class LinkPredictor(PairScorer, Protocol):
     """A scorer that goes along a sequence: after `update(step t)` it scores the pairs of t + 1."""
 

@@ -112,7 +112,7 @@ class TrainedLinks:
     @torch.no_grad()
     def _set(self, x: Float[Tensor, "nodes width"]) -> None:
         self._x = x
-        p, q = self._decoder.terms(x)
+        p, q = self._decoder.terms(x, x)
         w, bias = self._decoder.difference
         self._p, self._minus_q, self._w = p, -q, w.contiguous()
         self._of_target = q @ w + bias

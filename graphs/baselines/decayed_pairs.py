@@ -1,8 +1,8 @@
 """Decayed counts of pairs plus a product of degrees: three lines of arithmetic, hard to beat.
 
-    C_t = decay C_{t-1} + A_t          A_t: multiplicities, both directions
-    d_t = decay d_{t-1} + row sums of A_t
-    score of (u, v) at t + 1 = C_t[u, v] + eps d_t[u] d_t[v] / max(d_t)^2
+C_t = decay C_{t-1} + A_t          A_t: multiplicities, both directions
+d_t = decay d_{t-1} + row sums of A_t
+score of (u, v) at t + 1 = C_t[u, v] + eps d_t[u] d_t[v] / max(d_t)^2
 """
 
 import numpy as np

@@ -13,7 +13,7 @@ import warnings
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Float, Int
 from scipy import sparse
 from torch import Tensor
 
@@ -60,7 +60,7 @@ class SparseOperator:
     def transpose(self) -> "SparseOperator":
         """M^T, made at the first call; M itself where it is symmetric."""
         if self._transposed is None:
-            starts, column, value = _transpose(
+            starts, column, value = transposed(
                 self.row_start, self.column, self.value, self.shape[1]
             )
             same = (
@@ -124,7 +124,7 @@ class Adjacency(SparseOperator):
         count = torch.bincount(source, minlength=nodes) + lone
         row = torch.repeat_interleave(torch.arange(nodes), count)
         scale = torch.zeros(nodes, dtype=torch.float64).index_add_(0, row, value).rsqrt()
-        return cls(_starts(count), column, (value * scale[row] * scale[column]).to(dtype), nodes)
+        return cls(_starts(count), column, (value * (scale[row] * scale[column])).to(dtype), nodes)
 
     @property
     def num_nodes(self) -> int:
@@ -168,21 +168,32 @@ def _starts(count: Int[Tensor, " rows"]) -> Int[Tensor, " starts"]:
     return torch.cat([count.new_zeros(1), count.cumsum(0)])
 
 
-def _transpose(
+def transposed(
     row_start: Int[Tensor, " starts"],
     column: Int[Tensor, " entries"],
     value: Float[Tensor, " entries"],
     num_columns: int,
-) -> tuple[Int[Tensor, " starts"], Int[Tensor, " entries"], Shaped[Tensor, " entries"]]:
-    """CSR of the transposed matrix, on the device of the arguments."""
+) -> tuple[Int[Tensor, " turned"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
+    """CSR of the transposed matrix: starts, columns, entries."""
+    if value.device.type != "cpu":
+        return transposed_by_sorting(row_start, column, value, num_columns)
+    # scipy counts where torch sorts, which takes 4 times as long.
     shape = (len(row_start) - 1, num_columns)
-    if value.device.type == "cpu":  # counts; torch sorts, which takes 4 times as long
-        arrays = (tensor.numpy() for tensor in (value, column, row_start))
-        turned = sparse.csr_array(tuple(arrays), shape=shape).T.tocsr()
-        starts, row, found = map(torch.from_numpy, (turned.indptr, turned.indices, turned.data))
-        return starts.long(), row.long(), found
+    arrays = value.numpy(), column.numpy(), row_start.numpy()
+    turned = sparse.csr_array(arrays, shape=shape).T.tocsr()
+    starts, row, found = map(torch.from_numpy, (turned.indptr, turned.indices, turned.data))
+    return starts.long(), row.long(), found
+
+
+def transposed_by_sorting(
+    row_start: Int[Tensor, " starts"],
+    column: Int[Tensor, " entries"],
+    value: Float[Tensor, " entries"],
+    num_columns: int,
+) -> tuple[Int[Tensor, " turned"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
+    """The same on any device."""
     order = torch.argsort(column, stable=True)
-    numbers = torch.arange(shape[0], device=column.device)
+    numbers = torch.arange(len(row_start) - 1, device=column.device)
     row = torch.repeat_interleave(numbers, row_start[1:] - row_start[:-1])
     starts = _starts(torch.bincount(column, minlength=num_columns))
     return starts, row[order], value[order]

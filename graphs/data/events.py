@@ -122,7 +122,7 @@ def build_sequence(
     total = max(int(step.max()) + 1, num_steps or 1)
     if total > MAX_STEPS:
         raise UserError(
-            f"{events.name}: {total:,} steps of {step_s or 1:g} s, more than {MAX_STEPS:,}; choose "
+            f"{events.name}: {total:,} steps of {step_s or 1:,.10g} s, more than {MAX_STEPS:,}; choose "
             "a larger data.step_s, or look for a time that is wrong or in milliseconds"
         )
     order = None
@@ -148,7 +148,7 @@ def build_sequence(
         len(events.node_ids),
         len(events),
         len(snapshots),
-        f" of {step_s:g} s" if step_s else "",
+        f" of {step_s:,.10g} s" if step_s else "",
         empty,
         " left out" if config.drop_empty else "",
         events.num_self_loops,

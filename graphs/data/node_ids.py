@@ -43,4 +43,5 @@ def find_nodes(
     """Number of the node of every id in a given list of ids; -1 = it is not in the list."""
     import pandas as pd
 
-    return pd.Index(node_ids).get_indexer(pd.Index(column)).astype(np.int64)
+    found: ndarray = pd.Index(node_ids).get_indexer(pd.Index(column))
+    return found.astype(np.int64)

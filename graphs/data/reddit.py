@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
+from numpy import ndarray
 from torch import Tensor
 
 from foretell.errors import UserError
@@ -123,6 +124,7 @@ def _read_links(path: Path) -> TextTable:
     return table
 
 
-def _days(table: TextTable) -> np.ndarray:
+def _days(table: TextTable) -> Float64[ndarray, " rows"]:
     seconds = seconds_of_dates(table["time"], table.fail)
-    return np.floor(seconds / DAY_S) * DAY_S
+    days: ndarray = np.floor(seconds / DAY_S)
+    return days * DAY_S

@@ -68,7 +68,7 @@ def check_enough_steps(sequence: SnapshotSequence, needed: int, what: str) -> No
         UserError: It has fewer than `needed` snapshots.
     """
     if len(sequence) < needed:
-        seconds = f" of {sequence.step_s:g} s" if sequence.step_s else ""
+        seconds = f" of {sequence.step_s:,.10g} s" if sequence.step_s else ""
         raise UserError(
             f"{sequence.name} has {len(sequence)} snapshot(s){seconds}; {what} needs at least "
             f"{needed}: choose a smaller data.step_s, or give data over a longer time"

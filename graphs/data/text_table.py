@@ -2,12 +2,13 @@
 
 import csv
 import gzip
+import io
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 
@@ -90,7 +91,7 @@ def read_text_table(
         "skiprows": header_lines,
         "comment": comment or None,
         "names": list(columns),
-        "usecols": list(places.values()),
+        "usecols": list(places.values()) if only else None,  # else longer rows are errors
         "na_values": {name: _NAN for name, kind in kinds.items() if kind != "text"},
     }
     try:
@@ -143,18 +144,17 @@ def text_records(
             raise UserError(f"{path}: line {number + 1}: {error}; correct the line") from None
 
 
-def open_text(path: Path) -> TextIO:
+def open_text(path: Path) -> io.TextIOWrapper:
     """Open UTF-8 text, plain or .gz, a byte order mark left out.
 
     Raises:
         UserError: The file is missing or must not be read.
     """
     try:
-        if path.suffix == ".gz":
-            return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-        return path.open(encoding="utf-8-sig", newline="")
+        opened = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
     except OSError as error:
         raise UserError(f"cannot open {path}: {error.strerror or error}; check data.path") from None
+    return io.TextIOWrapper(cast(BinaryIO, opened), encoding="utf-8-sig", newline="")
 
 
 def row_error(

@@ -45,6 +45,12 @@ class PairMetrics:
     mrr_one_vs_many: float | None = None
     """None where no negatives were given."""
 
+    @property
+    def values(self) -> dict[str, float]:
+        """Metric -> value, without what was not measured."""
+        values = {"ap": self.ap, "mrr": self.mrr, "mrr_one_vs_many": self.mrr_one_vs_many}
+        return {name: value for name, value in values.items() if value is not None}
+
 
 def all_pairs_metrics(
     scorer: PairScorer,
@@ -72,7 +78,7 @@ def all_pairs_metrics(
     """
     source, target = _ordered_pairs(positives, scorer.num_nodes)
     many = None if negatives is None else negatives.cpu().numpy()
-    kept = [] if 4 * scorer.num_nodes**2 <= keep_bytes else None
+    kept: list[tuple[int, ndarray]] | None = [] if 4 * scorer.num_nodes**2 <= keep_bytes else None
     own = np.empty(len(source), np.float32)
     greater, equal = np.empty((2, len(source)), np.int64)
     reciprocal_many = np.empty(len(source))

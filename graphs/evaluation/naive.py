@@ -47,7 +47,7 @@ def naive_mrr(
             rival = np.arange(len(score)) != target
             if filtered:
                 rival &= ~positive[source]
-            rank = naive_rank(score[source, target], score[source, rival], ties)
+            rank = naive_rank(float(score[source, target]), score[source, rival], ties)
             of_positives.append(1 / rank)
         if of_positives:
             of_sources.append(float(np.mean(of_positives)))

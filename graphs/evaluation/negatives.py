@@ -38,7 +38,10 @@ def uniform_negatives(
     taken = np.searchsorted(source, drawn, side="right") - first
     if (taken >= num_nodes).any():
         full = int(drawn[np.argmax(taken >= num_nodes)])
-        raise ValueError(f"every target is a positive of source {full}: it has no negative")
+        raise ValueError(
+            f"every target is a positive of source {full}: no negative can be drawn for it; rank "
+            "against all targets alone (many=0)"
+        )
     free = rng.integers(0, (num_nodes - taken)[:, None], (len(drawn), many))
     # Positive number j of a source, at target v, has v - j free targets before it.
     place = np.arange(len(source)) - np.searchsorted(source, source, side="left")

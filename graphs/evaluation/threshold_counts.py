@@ -29,7 +29,7 @@ class ThresholdCounts:
     def __init__(self, thresholds: Float32[ndarray, " all"], *, num_scores: int) -> None:
         if not len(thresholds):
             raise ValueError("thresholds must not be empty")
-        self.thresholds = np.unique(thresholds) + np.float32(0)  # -0 becomes 0
+        self.thresholds = np.unique(thresholds + np.float32(0))  # -0 becomes 0
         self._reaching_lowest = 0
         num = len(self.thresholds)
         # Entry i: scores that reach i thresholds. Entry num + 1: those in a mixed bucket.
@@ -53,7 +53,7 @@ class ThresholdCounts:
 
     def at_least(self) -> Int[ndarray, " thresholds"]:
         """Scores >= each of `thresholds` (distinct, ascending) so far."""
-        counts = np.cumsum(self._reaching[:-1][::-1])[::-1][1:]
+        counts: ndarray = np.cumsum(self._reaching[:-1][::-1])[::-1][1:]
         counts[0] = self._reaching_lowest
         return counts
 

@@ -123,7 +123,7 @@ def test_an_epoch_learns_and_times_its_stages(raw, peer, kind):
     runs = ours.epoch(range(2, 5))
     stages = importlib.import_module("graphs_stages")
     assert [list(run) for run in runs] == [list(stages.TRAIN)] * 3
-    assert all(seconds >= 0 for run in runs for seconds in run.values())
+    assert stages.total(runs).cpu > 0
     moved = [
         not torch.equal(old, new) for old, new in zip(before, ours.layers.parameters(), strict=True)
     ]

@@ -12,7 +12,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from graphs_peer import GATES, Peer, Setting  # noqa: E402
 from graphs_raw import RawEdges  # noqa: E402
-from graphs_stages import TRAIN, Stages  # noqa: E402
+from graphs_stages import TRAIN, Run, Stages  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from graphs.config import NegativesConfig, TrainConfig  # noqa: E402
 from graphs.data.snapshots import Snapshot, SnapshotSequence, merge_pairs  # noqa: E402
@@ -24,6 +25,7 @@ from graphs.inputs import InputBuilder, feature_width  # noqa: E402
 from graphs.model_config import HeadConfig, ModelConfig, NetworkConfig  # noqa: E402
 from graphs.network import GraphNetwork  # noqa: E402
 from graphs.objectives import build_objective  # noqa: E402
+from graphs.scorer import PairScorer  # noqa: E402
 from graphs.walk import TrainedLinks  # noqa: E402
 
 
@@ -70,18 +72,15 @@ class Ours:
         """Build what is kept of every snapshot; a run does it once, whatever its epochs."""
         return timing.timed(lambda: [self.data.input(t) for t in range(len(self.sequence))])
 
-    def train_step(self, t: int) -> dict[str, float]:
-        """One sample, forward and backward; CPU seconds by stage.
+    def train_step(self, t: int) -> Run:
+        """One sample, forward and backward; times by stage.
 
         Negatives belong to the decoder's stage: the objective draws them.
         """
         stages = Stages()
         self.network.train()
-        assert self.network.embedder is not None
         with stages.stage(TRAIN[1]):
-            window = self.data.window(t, self.setting.context)
-            embedding, _ = self.network.embedder(window)
-            x = self.network.inputs_of_decoder(embedding, None)
+            x = self.network.inputs_of_decoder(self.embed(t), None)
         with stages.stage("negatives + decoder + loss"):
             loss = self.objective.loss(self.network, x, self.data, t)
             assert loss is not None
@@ -89,11 +88,17 @@ class Ours:
             loss.backward()
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return stages.seconds
+        return stages.run
 
-    def epoch(self, steps: range) -> list[dict[str, float]]:
-        """All samples of an epoch; CPU seconds of each by stage."""
+    def epoch(self, steps: range) -> list[Run]:
+        """All samples of an epoch; times of each by stage."""
         return [self.train_step(t) for t in steps]
+
+    def embed(self, t: int) -> Tensor:
+        """Embeddings after step t."""
+        assert self.network.embedder is not None
+        embedding: Tensor = self.network.embedder(self.data.window(t, self.setting.context))[0]
+        return embedding
 
     def before(self, t: int) -> TrainedLinks:
         """The predictor as it stands before step t."""
@@ -122,6 +127,26 @@ class Ours:
                 ours.score.copy_(theirs.scorer[:, 0])
         for own, other in ((decoder.hidden, peer.decoder[0]), (decoder.out, peer.decoder[2])):
             own.load_state_dict(other.state_dict())
+
+
+def check_metrics(
+    peer: tuple[float, float], scorer: PairScorer, positives: Tensor, slack: float = 0.01
+) -> None:
+    """Hold AP and MRR of the peer to ours.
+
+    Its tied ranks are arbitrary, so its MRR may lie anywhere between the best and the worst ranks.
+
+    Raises:
+        AssertionError: They differ by more than rounding can do.
+    """
+    best, worst = (
+        all_pairs_metrics(scorer, positives, ties=ties) for ties in ("optimistic", "pessimistic")
+    )
+    ap, mrr = peer
+    if abs(ap - best.ap) > slack * best.ap:
+        raise AssertionError(f"AP of the peer {ap:.6f}, ours {best.ap:.6f}")
+    if not (1 - slack) * worst.mrr <= mrr <= (1 + slack) * best.mrr:
+        raise AssertionError(f"MRR of the peer {mrr:.6f}, ours {worst.mrr:.6f} to {best.mrr:.6f}")
 
 
 def snapshots(raw: RawEdges) -> SnapshotSequence:

@@ -20,12 +20,14 @@ timing.one_thread()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
+from graphs_page import Page  # noqa: E402
 from graphs_raw import RawEdges, read_uci  # noqa: E402
 from graphs_stages import (  # noqa: E402
     HEADER,
     RELEASED,
     TEST,
     TRAIN,
+    Run,
     Stages,
     mean_of,
     median_of,
@@ -154,8 +156,8 @@ class Peer:
         ]
         self.alpha = torch.tensor(setting.class_weights)
 
-    def train_step(self, t: int) -> dict[str, float]:
-        """One sample, forward and backward; CPU seconds by stage."""
+    def train_step(self, t: int) -> Run:
+        """One sample, forward and backward; times by stage."""
         stages = Stages()
         with stages.stage(TRAIN[0]):
             sample = self.sample(t)
@@ -169,15 +171,15 @@ class Peer:
                 optimizer.step()
             for optimizer in self.optimizers:
                 optimizer.zero_grad()
-        return stages.seconds
+        return stages.run
 
-    def epoch(self, steps: range) -> list[dict[str, float]]:
-        """All samples of an epoch; CPU seconds of each by stage."""
+    def epoch(self, steps: range) -> list[Run]:
+        """All samples of an epoch; times of each by stage."""
         return [self.train_step(t) for t in steps]
 
     @torch.no_grad()
-    def test_step(self, t: int) -> tuple[dict[str, float], dict[str, float]]:
-        """Scores of all pairs and their metrics; CPU seconds by stage, then AP and MRR."""
+    def test_step(self, t: int) -> tuple[Run, dict[str, float]]:
+        """Scores of all pairs and their metrics; times by stage, then AP and MRR."""
         stages = Stages()
         with stages.stage(TEST[0]):
             sample = self.sample(t, all_pairs=True)
@@ -190,7 +192,7 @@ class Peer:
                 "map": average_precision(scores, labels),
                 "mrr": mean_reciprocal_rank(scores, labels, sample.pairs.numpy(), self.num_nodes),
             }
-        return stages.seconds, found
+        return stages.run, found
 
     def sample(self, t: int, *, all_pairs: bool = False) -> Sample:
         """Snapshots t - context .. t, and the pairs of t + 1 with negatives."""
@@ -336,18 +338,20 @@ def main() -> None:
     trained = timing.take_turns(
         {kind: partial(peer.epoch, steps) for kind, peer in peers.items()}, args.turns
     )
+    page = Page()
     for kind, peer in peers.items():
-        print(
-            f"\n-{kind.upper()}, {peer.features} features: mean of samples {steps.start} to "
-            f"{steps.stop - 1}, median of {args.turns} turns; median of {args.test_steps} test "
-            "steps\n" + HEADER
+        page.section(
+            f"-{kind.upper()}, {peer.features} features",
+            f"Mean of samples {steps.start} to {steps.stop - 1}, median of {args.turns} turns; "
+            f"median of {len(tests)} test steps.",
+            HEADER,
         )
         found = {
             "train": median_of([mean_of(runs) for runs in trained[kind]]),
-            "test": median_of([peer.test_step(t)[0] for t in tests]),
+            "test": median_of([mean_of([peer.test_step(t)[0]]) for t in tests]),
         }
         for part, seconds in found.items():
-            print("\n".join(shares(seconds, RELEASED[kind][part])), flush=True)
+            page.rows(shares(seconds, RELEASED[kind][part]))
 
 
 if __name__ == "__main__":

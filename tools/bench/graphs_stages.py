@@ -1,12 +1,14 @@
 """Stages of EvolveGCN's training and test steps, beside what the released code itself took."""
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import timing
 
+Run = dict[str, timing.Seconds]
+"""Times of the stages of a sample, by name."""
 TRAIN = ("negatives + snapshots", "GCN forward", "decoder + loss", "backward + step")
 TEST = ("sample", "scores", "metrics")
 RELEASED: dict[str, dict[str, tuple[float, ...]]] = {
@@ -17,21 +19,30 @@ RELEASED: dict[str, dict[str, tuple[float, ...]]] = {
 95,000 pairs, as the first ten have on average (the mean of all 52 is 30,159), and a test step."""
 OFF = 0.3
 """A share that differs from the released code's by more than this part of it is marked."""
-HEADER = "| stage | peer s | share | released s | share | apart |\n|---|---|---|---|---|---|"
+HEADER = "| stage | peer s | share | released s | share | apart |"
 
 
 @dataclass
 class Stages:
-    """CPU seconds of the stages of one run."""
+    """Times of the stages of one run."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    run: Run = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to a stage."""
+        """Time the block as a stage."""
         watch = timing.Stopwatch()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + watch.read().cpu
+        self.run[name] = watch.read()
+
+
+def total(runs: Iterable[Run]) -> timing.Seconds:
+    """All stages of all runs."""
+    seconds = timing.Seconds(0.0, 0.0)
+    for run in runs:
+        for stage in run.values():
+            seconds = seconds + stage
+    return seconds
 
 
 def shares(seconds: dict[str, float], released: tuple[float, ...]) -> list[str]:
@@ -48,9 +59,9 @@ def shares(seconds: dict[str, float], released: tuple[float, ...]) -> list[str]:
     return rows
 
 
-def mean_of(runs: list[dict[str, float]]) -> dict[str, float]:
-    """Mean of every stage."""
-    return {name: statistics.fmean(run[name] for run in runs) for name in runs[0]}
+def mean_of(runs: list[Run]) -> dict[str, float]:
+    """Mean CPU seconds of every stage."""
+    return {name: statistics.fmean(run[name].cpu for run in runs) for name in runs[0]}
 
 
 def median_of(runs: list[dict[str, float]]) -> dict[str, float]:

@@ -1,0 +1,160 @@
+"""Scores of links: the trained networks and every untrained baseline, protocol by protocol."""
+
+import copy
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from foretell.config import RunOptions
+from graphs.baselines.decayed_pairs import DecayedPairs
+from graphs.baselines.decayed_search import choose_decayed_pairs
+from graphs.baselines.pair_memory import PairMemory, Persistence
+from graphs.config import EvalConfig, TrainConfig
+from graphs.data.readers import read_graph
+from graphs.evaluation.fixed import evaluate_fixed
+from graphs.evaluation.live import evaluate_live
+from graphs.evaluation.results import LinkResult
+from graphs.inputs import InputBuilder
+from graphs.network import GraphNetwork
+from graphs.objectives import LinkObjective
+from graphs.online import OnlineLinks
+from graphs.problem import Problem, live_data
+from graphs.scorer import LinkPredictor
+from graphs.walk import TrainedLinks
+
+_log = logging.getLogger(__name__)
+
+LIVE_DECAYED = (0.8, 1e-3)
+"""decay and eps of DecayedPairs in `live`, which has no validation part to choose them by."""
+WINDOW_STEPS = 10
+"""Steps that the window of PairMemory looks back."""
+
+
+def score_links(
+    networks: Mapping[str, GraphNetwork],
+    config: TrainConfig,
+    problem: Problem,
+    options: RunOptions,
+    *,
+    val: bool = True,
+) -> tuple[dict[str, float], list[LinkResult], list[str]]:
+    """Score networks and baselines in every protocol that the configuration names.
+
+    Args:
+        networks: Name -> trained network; copies go on learning where the protocol says so.
+        config: Protocols, ties, baselines; loss and rates of what goes on learning.
+        problem: The graph; `live` reads it anew, directed.
+        options: Seed and quiet.
+        val: Score the validation part with all pairs as well.
+
+    Returns:
+        Metrics by name (test ones without /mean); results of the test and whose they are.
+    """
+    metrics: dict[str, float] = {}
+    results: list[LinkResult] = []
+    names: list[str] = []
+
+    def keep(part: str, scored: Mapping[str, LinkResult]) -> None:
+        for who, result in scored.items():
+            metrics.update(result.flat(part, who))
+            if part == "test":
+                results.append(result)
+                names.append(who)
+
+    decayed = LIVE_DECAYED
+    if config.eval.baselines and set(config.eval.protocols) != {"live"}:
+        chosen = choose_decayed_pairs(problem.sequence, problem.split.val, quiet=options.quiet)
+        decayed = (chosen.decay, chosen.eps)
+        _log.info("decayed_pairs: decay %g, eps %g by validation MAP", *decayed)
+    for protocol in config.eval.protocols:
+        if protocol == "live":
+            keep("test", _live(networks, config, options))
+            continue
+        parts = {"val": problem.split.val} if val and protocol == "fixed" else {}
+        for part, steps in {**parts, "test": problem.split.test}.items():
+            predictors = _trained(networks, config, problem, options, online=protocol != "fixed")
+            predictors |= _untrained(config.eval, problem, decayed)
+            scored = evaluate_fixed(
+                predictors, problem.sequence, steps,
+                protocol=protocol, ties=config.eval.ties, filtered=config.eval.filtered,
+                many=config.eval.one_vs_many, seed=options.seed,
+                memory_mb=config.eval.memory_mb, quiet=options.quiet,
+            )  # fmt: skip
+            keep(part, scored)
+    return metrics, results, names
+
+
+def _trained(
+    networks: Mapping[str, GraphNetwork],
+    config: TrainConfig,
+    problem: Problem,
+    options: RunOptions,
+    *,
+    online: bool,
+) -> dict[str, LinkPredictor]:
+    builder, nodes = InputBuilder(problem.network), problem.sequence.num_nodes
+    if not online:
+        return {who: TrainedLinks(net, builder, nodes) for who, net in networks.items()}
+    return {
+        who: _online(copy.deepcopy(net), config, builder, nodes, options)
+        for who, net in networks.items()
+    }
+
+
+def _online(
+    network: GraphNetwork,
+    config: TrainConfig,
+    builder: InputBuilder,
+    num_nodes: int,
+    options: RunOptions,
+) -> OnlineLinks:
+    objective = LinkObjective(config.negatives, config.head, config.model.context)
+    return OnlineLinks(
+        network, builder, num_nodes,
+        objective=objective, online=config.online, lr=config.optim.lr, seed=options.seed,
+    )  # fmt: skip
+
+
+def _untrained(
+    evaluation: EvalConfig, problem: Problem, decayed: tuple[float, float]
+) -> dict[str, LinkPredictor]:
+    if not evaluation.baselines:
+        return {}
+    nodes, directed = problem.sequence.num_nodes, problem.sequence.directed
+    return {
+        "persistence": Persistence(nodes),
+        "decayed_pairs": DecayedPairs(nodes, *decayed, directed=directed),
+        "pair_memory_seen": PairMemory(nodes, "seen"),
+        "pair_memory_count": PairMemory(nodes, "count"),
+        "pair_memory_window": PairMemory(nodes, "window", window=WINDOW_STEPS),
+    }
+
+
+def _live(
+    networks: Mapping[str, GraphNetwork], config: TrainConfig, options: RunOptions
+) -> dict[str, LinkResult]:
+    """Networks of the same sizes, untrained, that learn step by step."""
+    sequence = read_graph(live_data(config.data))
+    first = next(iter(networks.values())).config
+    # No step is known beforehand: the width is that of the configuration, not of the data.
+    width = first.feature_dim if first.columns else config.features.max_degree + 1
+    fresh: dict[str, LinkPredictor] = {}
+    for who, network in networks.items():
+        sizes = replace(network.config, feature_dim=width, directed=True)
+        torch.manual_seed(options.seed)
+        fresh[who] = _online(
+            GraphNetwork(sizes), config, InputBuilder(sizes), sequence.num_nodes, options
+        )
+    if config.eval.baselines:
+        nodes = sequence.num_nodes
+        fresh |= {
+            "decayed_pairs": DecayedPairs(nodes, *LIVE_DECAYED, directed=True),
+            "pair_memory_seen": PairMemory(nodes, "seen"),
+            "pair_memory_count": PairMemory(nodes, "count"),
+            "persistence": Persistence(nodes),
+        }
+    return evaluate_live(
+        fresh, sequence, seed=options.seed, many=config.eval.live_negatives, quiet=options.quiet
+    )
