@@ -193,7 +193,7 @@ class PredictConfig:
     """Folder of a saved model, such as RUN/model."""
     data: DataConfig = field(default_factory=DataConfig)
     top: int = 100
-    """Links: the likeliest pairs written; 0 = all pairs that met before alone."""
+    """Links: how many of the likeliest pairs are written."""
     known: bool = True
     """Links: pairs that met before may be among them."""
     threads: int = 1

@@ -67,9 +67,8 @@ class GraphModule(lightning.LightningModule):
         """All validation steps at once, with frozen parameters, from the first step on."""
         share = self.config.stop.negatives_share
         scores = validate(
-            self.network, self.data, self.split.val,
-            task=self.config.task, seed=self.seed, negatives_share=share,
-        )  # fmt: skip
+            self.network, self.data, self.split, seed=self.seed, negatives_share=share
+        )
         self.log_dict({f"val/{name}": value for name, value in scores.items()}, batch_size=1)
 
     def train_dataloader(self) -> ResumableLoader:

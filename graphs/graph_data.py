@@ -36,7 +36,8 @@ class GraphData:
             return None
         while len(self._structures) <= step:
             snapshot = self.sequence[len(self._structures)]
-            self._structures.append(self.structure.update(snapshot))
+            self._structures.append(self.structure.advance(snapshot))
+            self.structure.reveal(snapshot)
         return self._structures[step]
 
     def active_pool(self, step: int, context: int) -> Int[Tensor, " entries"]:

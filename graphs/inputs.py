@@ -46,15 +46,16 @@ class InputBuilder:
 
     def __init__(self, config: NetworkConfig) -> None:
         self.config = config
-        self._built: dict[int, tuple[Snapshot, GraphInput]] = {}
+        self._built: dict[tuple[int, ...], tuple[Snapshot, GraphInput]] = {}
 
     def build(self, snapshot: Snapshot) -> GraphInput:
-        """The input of a step.
+        """The input of a step; one that differs in its targets alone is the same.
 
         Raises:
             UserError: Features are columns, and the snapshot has none or others.
         """
-        if (kept := self._built.get(id(snapshot))) is not None:
+        key = (id(snapshot.edge_index), id(snapshot.x), id(snapshot.present))
+        if (kept := self._built.get(key)) is not None:
             return kept[1]
         made = GraphInput(
             Adjacency.from_snapshot(snapshot),
@@ -62,7 +63,7 @@ class InputBuilder:
             snapshot.active,
             snapshot.present,
         )
-        self._built[id(snapshot)] = (snapshot, made)  # with the snapshot its id stays taken
+        self._built[key] = (snapshot, made)  # with the snapshot its ids stay taken
         return made
 
     def _features(self, snapshot: Snapshot) -> OneHot | Float[Tensor, "nodes features"]:

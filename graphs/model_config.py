@@ -141,19 +141,24 @@ class StructureConfig:
     """Factors by which counts shrink from step to step; empty = no structure."""
     reputation: bool = False
     """Edge classification: decayed shares of positive labels around each node, of past steps."""
+    lags: int = 0
+    """Regression: so many past values of each node; the forecast is then the last one plus what
+    the decoder says."""
     embedding: bool = True
     """Off: the decoder sees the structure alone, no graph embedding (row decoder_only)."""
 
     def __post_init__(self) -> None:
         if any(not 0 <= decay <= 1 for decay in self.decays):
             raise ValueError(f"decays must lie in [0, 1], got {self.decays}")
-        if not (self.decays or self.reputation) and not self.embedding:
-            raise ValueError("embedding off needs structure: give decays or reputation")
+        if self.lags < 0:
+            raise ValueError(f"lags must not be negative, got {self.lags}")
+        if not self.enabled and not self.embedding:
+            raise ValueError("embedding off needs structure: give decays, reputation or lags")
 
     @property
     def enabled(self) -> bool:
         """Whether the decoder sees any structure."""
-        return bool(self.decays) or self.reputation
+        return bool(self.decays) or self.reputation or self.lags > 0
 
 
 @dataclass(frozen=True)

@@ -146,8 +146,20 @@ class ValueObjective:
         known = value.isfinite()
         if not bool(known.any()):
             return None
-        assert isinstance(network.decoder, NodeDecoder)
-        return functional.mse_loss(network.decoder(x[known])[:, 0], value[known].to(x.dtype))
+        forecast = node_values(network, x, data.structure_at(step))
+        return functional.mse_loss(forecast[known], value[known].to(x.dtype))
+
+
+def node_values(
+    network: GraphNetwork, x: Float[Tensor, "nodes dim"], structure: StructureStep | None
+) -> Float[Tensor, " nodes"]:
+    """Forecast of every node: what the decoder says, on top of the last value where it is given."""
+    assert isinstance(network.decoder, NodeDecoder)
+    forecast = network.decoder(x)[:, 0]
+    lags = network.config.structure.lags
+    if lags and structure is not None:
+        forecast = forecast + structure.nodes[:, -lags].to(forecast)
+    return forecast
 
 
 def edge_logits(

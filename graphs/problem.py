@@ -5,14 +5,14 @@ from dataclasses import dataclass, replace
 from foretell.errors import UserError
 from graphs.config import TrainConfig
 from graphs.data.snapshots import SnapshotSequence
-from graphs.data.splits import Split, Target, check_enough_steps, check_targets, split_steps
+from graphs.data.splits import Split, check_enough_steps, check_targets, split_steps
 from graphs.data_config import DataConfig
 from graphs.graph_data import GraphData
 from graphs.inputs import InputBuilder, feature_width
 from graphs.model_config import NetworkConfig, Task
 from graphs.structure import Structure
+from graphs.validation import TARGETS
 
-TARGETS: dict[Task, Target] = {"edge": "edge_label", "node": "node_label", "regression": "value"}
 LIVE_STEP_S = 604_800.0
 """A week, as in live update; AS-733 keeps its days."""
 
@@ -48,6 +48,8 @@ def pose(config: TrainConfig, sequence: SnapshotSequence) -> Problem:
     if task in TARGETS:
         check_targets(sequence, split, TARGETS[task])
     _check_positives(task, sequence, split)
+    if config.structure.lags and task != "regression":
+        raise UserError(f"structure.lags has no effect with task {task}: drop it")
     if config.structure.reputation and sequence[0].edge_label is None:
         raise UserError(f"structure.reputation needs labelled edges, {sequence.name} has none")
     width, columns = feature_width(sequence, config.features, train_steps=split.train.stop)

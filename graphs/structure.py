@@ -139,10 +139,25 @@ class Reputation:
         self._number.index_add_(0, source, torch.ones_like(positive)[:, None].expand(wide))
 
 
+class ValueHistory:
+    """Last values of every node, newest first; an unknown one repeats the one before, else is 0."""
+
+    def __init__(self, num_nodes: int, lags: int) -> None:
+        self.values = torch.zeros(num_nodes, lags)
+
+    def update(self, value: Float[Tensor, " nodes"] | None) -> None:
+        """Take in the values of a step."""
+        newest = self.values[:, 0]
+        if value is not None:
+            newest = torch.where(value.isfinite(), value.to(newest), newest)
+        self.values = torch.cat([newest[:, None], self.values[:, :-1]], 1)
+
+
 class Structure:
     """What the decoder is given beside embeddings, step by step.
 
-    Edges of a step are known at that step, labels only afterwards.
+    Edges of a step are known at that step (`advance`), its labels and values only afterwards
+    (`reveal`).
 
     Args:
         config: Which counts.
@@ -152,23 +167,33 @@ class Structure:
     def __init__(self, config: StructureConfig, num_nodes: int) -> None:
         self.counts = PairCounts(num_nodes, config.decays) if config.decays else None
         self.reputation = Reputation(num_nodes, REPUTATION_DECAYS) if config.reputation else None
+        self.history = ValueHistory(num_nodes, config.lags) if config.lags else None
         self.num_nodes = num_nodes
 
-    def update(self, snapshot: Snapshot) -> StructureStep:
-        """Features at this step; its labels are taken in after they were made."""
+    def advance(self, snapshot: Snapshot) -> StructureStep:
+        """Features at this step, whose labels and values are not looked at."""
         step = StructureStep(
             torch.empty(self.num_nodes, 0), torch.empty(0, dtype=torch.int64), torch.empty(0, 0)
         )
         if self.counts is not None:
             step = self.counts.update(snapshot)
+        parts = [step.nodes]
         if self.reputation is not None:
-            nodes = torch.cat([step.nodes, self.reputation.features()], 1)
-            step = replace(step, nodes=nodes)
+            parts.append(self.reputation.features())
+        if self.history is not None:
+            parts.append(self.history.values)
+        return replace(step, nodes=torch.cat(parts, 1))
+
+    def reveal(self, snapshot: Snapshot) -> None:
+        """Take in the labels and values of the step that `advance` had."""
+        if self.reputation is not None:
             self.reputation.update(snapshot)
-        return step
+        if self.history is not None:
+            self.history.update(snapshot.value)
 
 
 def structure_widths(config: StructureConfig) -> tuple[int, int]:
     """Columns of nodes and of pairs."""
     counted = len(config.decays) + 1 if config.decays else 0
-    return counted + (2 * len(REPUTATION_DECAYS) if config.reputation else 0), counted
+    of_labels = 2 * len(REPUTATION_DECAYS) if config.reputation else 0
+    return counted + of_labels + config.lags, counted

@@ -12,6 +12,7 @@ import torch
 from foretell.config import RunOptions
 from foretell.history import read_history
 from foretell.run import RunDirectory, atomic_write
+from graphs.class_scores import score_classes, score_values
 from graphs.config import TrainConfig
 from graphs.data.readers import read_graph
 from graphs.evaluation.results import LinkResult
@@ -43,13 +44,32 @@ def run(config: TrainConfig, options: RunOptions) -> None:
     network = networks[config.who]
     card = model_card(config, problem, options, notes)
     save_trained(network, config, run_directory.model, card=card)
-    scores, results, names = score_links(networks, config, problem, options)
-    run_directory.write_metrics(notes | with_endings(scores))
+    score(networks, config, problem, run_directory, options, notes=notes)
     history = read_history(run_directory.history)
     training_curves(run_directory.figures / "training_curves.png", history, config.watched)
-    write_steps(run_directory, results, names)
-    _log.info("%s", table(scores))
     _log.info("model written to %s", run_directory.model)
+
+
+def score(
+    networks: Mapping[str, GraphNetwork],
+    config: TrainConfig,
+    problem: Problem,
+    run: RunDirectory,
+    options: RunOptions,
+    *,
+    notes: Mapping[str, float],
+    val: bool = True,
+) -> None:
+    """Score networks and baselines; write metrics.json and, of links, steps.csv and figures."""
+    if config.task == "link":
+        scores, results, names = score_links(networks, config, problem, options, val=val)
+        write_steps(run, results, names)
+    elif config.task == "regression":
+        scores = score_values(networks, config, problem, options, val=val)
+    else:
+        scores = score_classes(networks, config, problem, options, val=val)
+    run.write_metrics({**notes, **with_endings(scores)})
+    _log.info("%s", table(scores))
 
 
 def variants(

@@ -45,11 +45,16 @@ class Walk:
         """Take in a step; what each node brings to the decoder."""
         self.network.eval()
         if self._structure is not None:
-            self.structure = self._structure.update(snapshot)
+            self.structure = self._structure.advance(snapshot)
         if self.network.embedder is not None:
             self._window.append(self.builder.build(snapshot))
             self._before = self._state
         return self.repeat_last()
+
+    def reveal(self, snapshot: Snapshot) -> None:
+        """Take in the labels and values of the step that `advance` had."""
+        if self._structure is not None:
+            self._structure.reveal(snapshot)
 
     def repeat_last(self) -> Float[Tensor, "nodes width"]:
         """The last step once more, with the parameters as they are now, gradients wherever they
@@ -88,6 +93,7 @@ class TrainedLinks:
     ) -> None:
         """Take in a revealed step; the parameters stay, so `fit` and `hold` are not used."""
         self._set(self.walk.advance(snapshot))
+        self.walk.reveal(snapshot)
 
     @torch.no_grad()
     def pairs(self, pairs: Int[Tensor, "2 pairs"]) -> Float[Tensor, " pairs"]:

@@ -12,13 +12,13 @@ import numpy as np
 from foretell.errors import UserError
 from graphs.data.events import EdgeEvents
 from graphs.data.node_ids import number_nodes
-from graphs.data.text_table import Kind, open_text, read_text_table
+from graphs.data.text_table import Kind, comment_lines, read_text_table
 
 NUM_DAYS = 100
 """Days used as published, unless `max_steps` says otherwise."""
 COLUMNS: dict[str, Kind] = {"source": "integer", "target": "integer"}
 _NAME = re.compile(r"(as)?\d{8}\.txt(\.gz)?")
-_PROMISED = re.compile(r"#.*\bEdges:\s*(\d+)")
+_PROMISED = re.compile(r".*\bEdges:\s*(\d+)")
 
 
 def day_files(folder: Path) -> list[Path]:
@@ -64,10 +64,5 @@ def read_as733(folder: Path, *, max_steps: int | None = None) -> EdgeEvents:
 
 
 def _promised(path: Path) -> int:
-    with open_text(path) as lines:
-        for line in lines:
-            if not line.startswith("#"):
-                break
-            if found := _PROMISED.match(line):
-                return int(found[1])
-    return 0
+    found = (_PROMISED.match(line) for line in comment_lines(path, "#"))
+    return next((int(match[1]) for match in found if match), 0)

@@ -122,8 +122,8 @@ def build_sequence(
     total = max(int(step.max()) + 1, num_steps or 1)
     if total > MAX_STEPS:
         raise UserError(
-            f"{events.name}: {total:,} steps of {step_s or 1:,.10g} s, more than {MAX_STEPS:,}; choose "
-            "a larger data.step_s, or look for a time that is wrong or in milliseconds"
+            f"{events.name}: {total:,} steps of {step_s or 1:,.10g} s, more than {MAX_STEPS:,}; "
+            "choose a larger data.step_s, or look for a time that is wrong or in milliseconds"
         )
     order = None
     if (step[1:] < step[:-1]).any():

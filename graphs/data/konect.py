@@ -9,7 +9,7 @@ from pathlib import Path
 from foretell.errors import UserError
 from graphs.data.events import DAY_S, EdgeEvents
 from graphs.data.node_ids import number_nodes
-from graphs.data.text_table import Kind, open_text, read_text_table
+from graphs.data.text_table import Kind, comment_lines, read_text_table
 
 UCI_STEP_S = 190_080.0
 COLUMNS: dict[str, Kind] = {
@@ -32,7 +32,7 @@ def read_konect(path: Path) -> EdgeEvents:
         UserError: A row does not fit, there are fewer rows than the file says, no times, or two
             kinds of nodes that share numbers.
     """
-    comments = _comments(path)
+    comments = comment_lines(path, "%")
     if comments and comments[0].split()[:1] == ["bip"]:
         raise UserError(
             f"{path} is bipartite: its two kinds of nodes share numbers; give them different ids "
@@ -55,13 +55,3 @@ def read_konect(path: Path) -> EdgeEvents:
         time_s=table["time"],
         weight=table["weight"],
     )
-
-
-def _comments(path: Path) -> list[str]:
-    found = []
-    with open_text(path) as lines:
-        for line in lines:
-            if not line.startswith("%"):
-                break
-            found.append(line[1:].strip())
-    return found

@@ -144,6 +144,26 @@ def text_records(
             raise UserError(f"{path}: line {number + 1}: {error}; correct the line") from None
 
 
+def comment_lines(path: Path, mark: str) -> list[str]:
+    """The lines at the beginning of a file that begin with `mark`, without it.
+
+    Raises:
+        UserError: The file cannot be opened, is truncated or is no UTF-8.
+    """
+    found = []
+    with open_text(path) as lines:
+        try:
+            for line in lines:
+                if not line.startswith(mark):
+                    break
+                found.append(line.removeprefix(mark).strip())
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, error) from None
+        except _TRUNCATED as error:
+            raise truncated(path, error) from None
+    return found
+
+
 def open_text(path: Path) -> io.TextIOWrapper:
     """Open UTF-8 text, plain or .gz, a byte order mark left out.
 

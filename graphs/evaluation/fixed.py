@@ -40,7 +40,7 @@ def evaluate_fixed(
     ties: Ties = "mean",
     filtered: bool = False,
     many: int = 100,
-    negatives: Mapping[int, Int[Tensor, "positives many"]] | None = None,
+    negatives: Mapping[int, Int[Tensor, "_ many"]] | None = None,
     seed: int = 0,
     memory_mb: int = 256,
     quiet: bool = False,
@@ -177,7 +177,7 @@ def _drawn(
 
 
 def _given(
-    negatives: Mapping[int, Int[Tensor, "positives many"]], step: int, num_positives: int
+    negatives: Mapping[int, Int[Tensor, "_ many"]], step: int, num_positives: int
 ) -> Int[Tensor, "positives many"]:
     if step not in negatives:
         raise ValueError(f"negatives must hold targets for every scored step, lacks {step}")

@@ -1,6 +1,7 @@
 """Running counts: by hand, and nothing of the future in them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -60,8 +61,10 @@ def test_reputation_knows_labels_of_earlier_steps_alone() -> None:
     seen = []
     for last in (second, flipped):
         structure = Structure(config, NODES)
-        structure.update(first)
-        seen.append(structure.update(last).nodes)
+        structure.advance(first)
+        structure.reveal(first)
+        seen.append(structure.advance(last).nodes)
+        structure.reveal(last)
     assert torch.equal(*seen)
     assert seen[0].shape == (NODES, structure_widths(config)[0])
     assert seen[0][0, 0] > 0 > seen[0][2, 0]
@@ -81,3 +84,13 @@ def test_reputation_by_hand() -> None:
 def test_reputation_needs_labels() -> None:
     with pytest.raises(ValueError, match="labelled edges"):
         Reputation(NODES, [1.0]).update(snapshot([(0, 1)]))
+
+
+def test_history_repeats_unknown_values() -> None:
+    structure = Structure(StructureConfig(lags=2), NODES)
+    none = snapshot([])
+    for value in ([1.0, 2.0, 3.0, 4.0], [5.0, math.nan, 7.0, 8.0]):
+        structure.advance(none)
+        structure.reveal(replace(none, value=torch.tensor(value)))
+    nodes = structure.advance(none).nodes
+    assert nodes.tolist() == [[5.0, 1.0], [2.0, 2.0], [7.0, 3.0], [8.0, 4.0]]

@@ -16,7 +16,7 @@ timing.one_thread()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from graphs_ours import Ours, check_metrics  # noqa: E402
-from graphs_page import RATIO, Page  # noqa: E402
+from graphs_page import RATIO, Page, Taken  # noqa: E402
 from graphs_peer import (  # noqa: E402
     Peer,
     Setting,
@@ -82,25 +82,9 @@ def measure(
             turns,
         )
     scores, positives = _all_rows(links), ours.sequence[step + 1].edge_index
-    labels = np.zeros(pairs.shape[1], np.int64)
-    labels[: positives.shape[1]] = 1
-    flat, places = scores[pairs[0], pairs[1]].numpy(), pairs.numpy()
-    found: dict[str, tuple[float, float]] = {}
-
-    def theirs() -> None:
-        found["peer"] = (
-            average_precision(flat, labels),
-            mean_reciprocal_rank(flat, labels, places, raw.num_nodes),
-        )
-
-    def own() -> None:
-        metrics = all_pairs_metrics(Given(scores), positives, block_pairs=BLOCK_PAIRS)
-        found["ours"] = (metrics.ap, metrics.mrr)
-
-    counted = timing.take_turns(
-        {"peer": lambda: timing.timed(theirs), "ours": lambda: timing.timed(own)}, turns
-    )
-    check_metrics(found["peer"], Given(scores), positives)
+    counted, found = _metrics(scores, positives, pairs, turns)
+    # Scores without any order: as many pairs above the positives as below.
+    anyhow, _ = _metrics(torch.rand_like(scores), positives, pairs, turns)
     part = "" if few == total else f" (of the peer, {few} of {total} chunks, scaled)"
     page.section(
         f"All pairs of a step, {raw.name}",
@@ -114,9 +98,11 @@ def measure(
         f"scores{part}", scored, scale=pairs.shape[1] / min(few * setting.chunk, pairs.shape[1])
     )
     page.ratio("metrics given scores", counted)
+    page.ratio("metrics given random scores", anyhow)
     page.section("The same in seconds", "Ours, one thread.", "| what | CPU s | at most | |")
     page.at_most("scores, once", scored["ours"], SCORING_LIMIT_S if limits else None)
-    page.at_most("metrics given scores", counted["ours"], METRICS_LIMIT_S if limits else None)
+    for what, taken in (("scores", counted), ("random scores", anyhow)):
+        page.at_most(f"metrics given {what}", taken["ours"], METRICS_LIMIT_S if limits else None)
     page.section(
         "Memory of the step",
         "Growth of the resident set over scores, AP and MRR, each in a fresh process; scores that "
@@ -133,6 +119,31 @@ def measure(
             "kept" if kept else "not kept", f"{child['growth_mib']:.0f} MiB", f"{child['cpu']:.2f}",
             f"{4 * raw.num_nodes**2 / timing.MIB:.0f} MiB",
         )  # fmt: skip
+
+
+def _metrics(
+    scores: Tensor, positives: Tensor, pairs: Tensor, turns: int
+) -> tuple[Taken, dict[str, tuple[float, float]]]:
+    """Times of AP and MRR given scores, and their values, by who computed them."""
+    nodes = len(scores)
+    labels = np.zeros(pairs.shape[1], np.int64)
+    labels[: positives.shape[1]] = 1
+    flat, places = scores[pairs[0], pairs[1]].numpy(), pairs.numpy()
+    found: dict[str, tuple[float, float]] = {}
+
+    def theirs() -> None:
+        mrr = mean_reciprocal_rank(flat, labels, places, nodes)
+        found["peer"] = (average_precision(flat, labels), mrr)
+
+    def own() -> None:
+        metrics = all_pairs_metrics(Given(scores), positives, block_pairs=BLOCK_PAIRS)
+        found["ours"] = (metrics.ap, metrics.mrr)
+
+    taken = timing.take_turns(
+        {"peer": lambda: timing.timed(theirs), "ours": lambda: timing.timed(own)}, turns
+    )
+    check_metrics(found["peer"], Given(scores), positives)
+    return taken, found
 
 
 def _all_rows(links: Any) -> Tensor:

@@ -102,6 +102,12 @@ def test_ids_are_numbers_only_if_all_are(write, tmp_path):
     ).to_parquet(tmp_path / "floats.parquet")
     floats = read_edge_list(tmp_path / "floats.parquet", ColumnsConfig())
     assert floats.node_ids.tolist() == [1, 2, 5] and floats.node_ids.dtype == np.int64
+    big = np.array([2**64 - 1, 2**63], np.uint64)
+    pd.DataFrame({"source": big, "target": big[::-1], "time": [0, 0]}).to_parquet(
+        tmp_path / "big.parquet"
+    )
+    hashes = read_edge_list(tmp_path / "big.parquet", ColumnsConfig())
+    assert hashes.node_ids.tolist() == [str(2**64 - 1), str(2**63)]
 
 
 def test_labels_are_classes_in_ascending_order(write):

@@ -25,22 +25,23 @@ def test_default_block_model_has_the_published_size():
 
 
 def test_pairs_of_a_block_are_equally_likely():
-    """Counts over many steps of a small model: chi-square of each kind of pair."""
+    """Share of the steps in which a pair has an edge: its mean and its spread over pairs."""
     config = GeneratorConfig(
-        num_nodes=8, num_steps=4_000, num_communities=2, edges_per_step=10, migrating=0
+        num_nodes=40, num_steps=300, num_communities=2, edges_per_step=300, migrating=0
     )
     sequence = generate_sbm(config)
-    counts = torch.zeros(8, 8)
+    counts = torch.zeros(40, 40)
     for snapshot in sequence:
         counts[tuple(snapshot.edge_index)] += 1
     label = sequence[0].node_label
     same = label[:, None] == label[None]
-    upper = torch.ones(8, 8).triu(1).bool()
-    for pairs, expected in ((same & upper, 10 * 0.8 / 24), (~same & upper, 10 * 0.2 / 32)):
-        share = counts[pairs] / 4_000
-        assert share.mean() == pytest.approx(expected, rel=0.02)
-        spread = (expected * (1 - expected) / 4_000) ** 0.5
-        assert ((share - expected).abs() < 4.5 * spread).all()
+    upper = torch.ones(40, 40).triu(1).bool()
+    for pairs, chance in ((same & upper, 300 * 0.8 / 760), (~same & upper, 300 * 0.2 / 800)):
+        share = counts[pairs] / 300
+        spread = (chance * (1 - chance) / 300) ** 0.5
+        assert share.mean() == pytest.approx(chance, abs=4.5 * spread / len(share) ** 0.5)
+        assert share.std() == pytest.approx(spread, rel=0.15)
+        assert ((share - chance).abs() < 4.5 * spread).all()
 
 
 def test_nodes_migrate_and_labels_follow():

@@ -58,6 +58,7 @@ def test_weights_times_and_loops(write):
         ([*HEAD, *ROWS, "a 2 1 7"], "line 6: source 'a' is not a whole number"),
         (["% bip unweighted", *ROWS], "is bipartite"),
         (["% asym", "1 2", "2 3"], r"line 2 has 2 column\(s\), not 4"),
+        ([b"% caf\xe9", *ROWS], "line 1 is not UTF-8"),
         (HEAD, "holds no row of data"),
     ],
 )

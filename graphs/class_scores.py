@@ -1,0 +1,95 @@
+"""Scores of classes and numbers: trained networks beside the untrained baselines."""
+
+from collections.abc import Mapping
+
+from foretell.config import RunOptions
+from graphs.baselines.degree_logistic import DegreeLogistic
+from graphs.baselines.feature_logistic import FeatureLogistic
+from graphs.baselines.last_value import LastValue
+from graphs.baselines.majority_class import MajorityClass
+from graphs.baselines.node_reputation import NodeReputation
+from graphs.class_walk import TrainedClasses, TrainedValues
+from graphs.config import TrainConfig
+from graphs.data.splits import Target
+from graphs.evaluation.labels import LabelPredictor, evaluate_labels, minority_class
+from graphs.evaluation.values import ValuePredictor, evaluate_values
+from graphs.inputs import InputBuilder
+from graphs.network import GraphNetwork
+from graphs.problem import Problem
+from graphs.validation import TARGETS
+
+
+def score_classes(
+    networks: Mapping[str, GraphNetwork],
+    config: TrainConfig,
+    problem: Problem,
+    options: RunOptions,
+    *,
+    val: bool = True,
+) -> dict[str, float]:
+    """Metrics by name of edge or node classes; the second threshold is chosen on validation.
+
+    The minority class is the rarest one of the training labels.
+    """
+    target = TARGETS[config.task]
+    assert target != "value"
+    sequence, split = problem.sequence, problem.split
+    minority = minority_class(sequence, split.train, target)
+    metrics: dict[str, float] = {}
+    parts = {"val": split.val} if val else {}
+    for part, steps in {**parts, "test": split.test}.items():
+        builder = InputBuilder(problem.network)
+        predictors: dict[str, LabelPredictor] = {
+            who: TrainedClasses(net, builder, sequence.num_nodes) for who, net in networks.items()
+        }
+        if config.eval.baselines:
+            predictors |= _untrained(problem, target)
+        scored = evaluate_labels(
+            predictors, sequence, steps,
+            target=target, minority=minority, val=split.val if part == "test" else None,
+            quiet=options.quiet,
+        )  # fmt: skip
+        for who, result in scored.items():
+            metrics.update(result.flat(part, who))
+    return metrics
+
+
+def score_values(
+    networks: Mapping[str, GraphNetwork],
+    config: TrainConfig,
+    problem: Problem,
+    options: RunOptions,
+    *,
+    val: bool = True,
+) -> dict[str, float]:
+    """Metrics by name of node regression, the last value beside the networks."""
+    sequence, split = problem.sequence, problem.split
+    metrics: dict[str, float] = {}
+    parts = {"val": split.val} if val else {}
+    for part, steps in {**parts, "test": split.test}.items():
+        builder = InputBuilder(problem.network)
+        predictors: dict[str, ValuePredictor] = {
+            who: TrainedValues(net, builder, sequence.num_nodes) for who, net in networks.items()
+        }
+        if config.eval.baselines:
+            predictors["last_value"] = LastValue(sequence.num_nodes)
+        for who, result in evaluate_values(
+            predictors, sequence, steps, quiet=options.quiet
+        ).items():
+            metrics.update(result.flat(part, who))
+    return metrics
+
+
+def _untrained(problem: Problem, target: Target) -> dict[str, LabelPredictor]:
+    assert target != "value"
+    sequence, split, classes = problem.sequence, problem.split, problem.network.num_classes
+    found: dict[str, LabelPredictor] = {"majority": MajorityClass(classes, target)}
+    if target == "edge_label":
+        found["degree_logistic"] = DegreeLogistic.fit(sequence, split.train, num_classes=classes)
+        if classes == 2:
+            found["reputation"] = NodeReputation(sequence.num_nodes, directed=sequence.directed)
+    elif sequence[0].x is not None:
+        found["feature_logistic"] = FeatureLogistic.fit(
+            sequence, split.train, split.val, num_classes=classes
+        )
+    return found
