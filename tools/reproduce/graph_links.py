@@ -21,9 +21,10 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from graph_links_table import page  # noqa: E402
+
 from foretell.run import atomic_write  # noqa: E402
 from foretell.study import Cell, CommandWork, Row, Study, run_command  # noqa: E402
-from graph_links_table import page  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "docs" / "results" / "graph_links.csv"
