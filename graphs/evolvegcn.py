@@ -72,9 +72,10 @@ class EvolveGCN(nn.Module):
         if not steps:
             raise ValueError("forward needs at least one step, got none")
         state = self.init_state() if state is None else state
+        shared = [layer.prepare() for layer in self.layers]
         for step in steps[:-1]:
-            _, state = self._step(step, state, output=False)
-        embedding, state = self._step(steps[-1], state, output=True)
+            _, state = self._step(step, state, shared, output=False)
+        embedding, state = self._step(steps[-1], state, shared, output=True)
         assert embedding is not None
         return embedding, state
 
@@ -83,17 +84,20 @@ class EvolveGCN(nn.Module):
     ) -> tuple[list[Float[Tensor, "nodes output_dim"]], State]:
         """As `forward`, with the embeddings after each step."""
         state = self.init_state() if state is None else state
+        shared = [layer.prepare() for layer in self.layers]
         embeddings = []
         for step in steps:
-            embedding, state = self._step(step, state, output=True)
+            embedding, state = self._step(step, state, shared, output=True)
             embeddings.append(embedding)
         return embeddings, state
 
-    def _step(self, step: GraphInput, state: State, *, output: bool) -> tuple[Any, State]:
+    def _step(
+        self, step: GraphInput, state: State, shared: list[Any], *, output: bool
+    ) -> tuple[Any, State]:
         features: Any = step.features
         evolved = []
         for place, (layer, own) in enumerate(zip(self.layers, state, strict=True)):
-            own = layer.evolve(own, step, features)
+            own = layer.evolve(own, step, features, shared[place])
             evolved.append(own)
             later_weights = self.config.version == "h" and place + 1 < len(self.layers)
             if output or later_weights:

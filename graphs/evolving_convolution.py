@@ -49,14 +49,18 @@ class EvolvingConvolution(nn.Module):
         """Sizes for `print(module)`."""
         return f"{self.in_dim}, {self.out_dim}, activation={self.activation}"
 
-    def evolve(self, state: Any, step: GraphInput, features: Any) -> Any:
+    def prepare(self) -> Any:
+        """What all steps of a pass share; for `evolve`."""
+        return self.evolution.prepare(summarised=self.score is not None)
+
+    def evolve(self, state: Any, step: GraphInput, features: Any, shared: Any = None) -> Any:
         """W_t; `features` are the layer's input H_t, which -O does not look at."""
         if self.score is None:
-            return self.evolution.evolve(state)
+            return self.evolution.evolve(state, shared=shared)
         allowed = step.present
         if self.mask:
             allowed = step.active if allowed is None else step.active & allowed
-        return self.evolution.evolve(state, self.summarise(features, allowed))
+        return self.evolution.evolve(state, self.summarise(features, allowed), shared)
 
     def summarise(
         self,

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from foretell.blocks.build import build_mixer
-from foretell.blocks.matrix_cells import MatrixGRU, MatrixLSTM
+from foretell.blocks.matrix_cells import Gates, MatrixGRU, MatrixLSTM
 from foretell.blocks.protocol import SequenceMixer, state_dtype
 from graphs.model_config import ModelConfig
 
@@ -35,7 +35,12 @@ class StaticWeight(nn.Module):
         """The weight."""
         return StaticState(self.initial[None])
 
-    def evolve(self, state: StaticState, summary: Tensor | None = None) -> StaticState:
+    def prepare(self, *, summarised: bool) -> None:
+        """Nothing is shared between steps."""
+
+    def evolve(
+        self, state: StaticState, summary: Tensor | None = None, shared: None = None
+    ) -> StaticState:
         """The weight as it is now, whatever the optimiser did since `state`."""
         return self.init_state()
 
@@ -51,11 +56,20 @@ class CellWeight(nn.Module):
         """The learned W_0; an LSTM's C_0 is zero, for the paper gives none."""
         return self.cell.init_state(1)
 
-    def evolve(self, state: Any, summary: Float[Tensor, "rows cols"] | None = None) -> Any:
-        """W_t from W_{t-1}."""
+    def prepare(self, *, summarised: bool) -> Gates:
+        """The gates' matrices, for all steps of a pass."""
+        return self.cell.gates(own=not summarised)
+
+    def evolve(
+        self,
+        state: Any,
+        summary: Float[Tensor, "rows cols"] | None = None,
+        shared: Gates | None = None,
+    ) -> Any:
+        """W_t from W_{t-1}; `shared` is what `prepare` gave."""
         if summary is None:
-            return self.cell.self_step(state)
-        return self.cell.step(summary[None], state)[1]
+            return self.cell.self_step(state, gates=shared)
+        return self.cell.step(summary[None], state, gates=shared)[1]
 
 
 class MixerState(NamedTuple):
@@ -101,7 +115,12 @@ class MixerWeight(nn.Module):
         weight = self.initial.to(state_dtype(self.initial))
         return MixerState(weight[None], self.mixer.init_state(weight.shape[1]))
 
-    def evolve(self, state: MixerState, summary: Tensor | None = None) -> MixerState:
+    def prepare(self, *, summarised: bool) -> None:
+        """Nothing is shared between steps."""
+
+    def evolve(
+        self, state: MixerState, summary: Tensor | None = None, shared: None = None
+    ) -> MixerState:
         """W_t from the columns of the summary, or of W_{t-1}."""
         columns = (state.weight[0] if summary is None else summary).T.to(self.initial.dtype)
         y, inner = self.mixer.step(columns, state.inner)

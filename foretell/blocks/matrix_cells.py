@@ -6,6 +6,7 @@ resets before its hidden product, its update gate is reversed, the bias differs 
 EvolveGCN-O feeds W itself: `step(state.weight, state)`, or `self_step(state)` with half the work.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -32,6 +33,21 @@ class MatrixLstmState(NamedTuple):
     """C, the cell state."""
 
 
+class Gates(NamedTuple):
+    """Matrices of all gates, stacked: rows are gates by rows of W."""
+
+    of_input: Float[Tensor, "gates_rows rows"]
+    """U of all gates."""
+    of_input_last: Float[Tensor, "rows rows"]
+    """U of the last one."""
+    of_weight: Float[Tensor, "others_rows rows"]
+    """V of all but the last."""
+    of_weight_last: Float[Tensor, "rows rows"]
+    """V of the last one."""
+    bias: Float[Tensor, "gates_rows cols"]
+    """B of all gates."""
+
+
 class MatrixRecurrence(SequenceMixer):
     """Gates on matrices; the initial W_0 is learned.
 
@@ -47,7 +63,7 @@ class MatrixRecurrence(SequenceMixer):
         super().__init__()
         check_positive(rows=rows, cols=cols)
         self.input_dim = self.output_dim = rows
-        self.cols = cols
+        self.cols, self.num_gates = cols, num_gates
         self.of_input = nn.Parameter(torch.empty(num_gates, rows, rows))
         self.of_weight = nn.Parameter(torch.empty(num_gates, rows, rows))
         self.bias = nn.Parameter(torch.empty(num_gates, rows, cols))
@@ -84,12 +100,36 @@ class MatrixRecurrence(SequenceMixer):
         weight: Tensor = state.weight
         return weight
 
-    def step(self, x_t: Float[Tensor, "batch rows cols"], state: Any) -> tuple[Tensor, Any]:
-        """One step on the input X."""
+    def gates(self, *, own: bool = False, dtype: torch.dtype | None = None) -> Gates:
+        """The parameters as `step` (or with `own` as `self_step`) uses them.
+
+        A loop of many steps does well to ask once: the gradient of a slice is as large as the
+        whole, at every step.
+        """
+        kind, stacked = dtype or state_dtype(self.initial), self.num_gates * self.input_dim
+        of_input, of_weight = self.of_input.to(kind), self.of_weight.to(kind)
+        if own:
+            of_weight = self._with_input(of_input, of_weight)
+        return Gates(
+            of_input.reshape(stacked, -1), of_input[-1], of_weight[:-1].flatten(0, 1),
+            of_weight[-1], self.bias.to(kind).reshape(stacked, -1),
+        )  # fmt: skip
+
+    def step(
+        self, x_t: Float[Tensor, "batch rows cols"], state: Any, *, gates: Gates | None = None
+    ) -> tuple[Tensor, Any]:
+        """One step on the input X.
+
+        Args:
+            x_t: X.
+            state: Before the step.
+            gates: Of `gates()`, where many steps share them.
+        """
         self._check_step(x_t, state, self.cols)
         dtype = state.weight.dtype
         with torch.autocast(x_t.device.type, enabled=False):
-            state = self._update(x_t.to(dtype), state)
+            gates = self.gates(dtype=dtype) if gates is None else gates
+            state = self._update(gates.bias + gates.of_input @ x_t.to(dtype), state, gates)
         return state.weight.to(x_t.dtype), state
 
     def forward(
@@ -106,8 +146,9 @@ class MatrixRecurrence(SequenceMixer):
                 f"x must be [batch, time, {self.input_dim}, {self.cols}], got {tuple(x.shape)}"
             )
         state, active = self._begin(x, state, lengths=lengths, reset=reset)
+        gates = self.gates(dtype=state.weight.dtype)
         outputs, state = loop_steps(
-            self.step, mask_steps(x, active).unbind(1), state,
+            partial(self.step, gates=gates), mask_steps(x, active).unbind(1), state,
             fresh_state=self.init_state(len(x), x.device, state.weight.dtype),
             active=active, reset=reset,
         )  # fmt: skip
@@ -115,16 +156,27 @@ class MatrixRecurrence(SequenceMixer):
             return torch.empty_like(x), state
         return mask_steps(torch.stack(outputs, 1), active), state
 
-    def self_step(self, state: Any) -> Any:
-        """The state after `step(state.weight, state)`: U W + V W is computed as (U + V) W."""
+    def self_step(self, state: Any, *, gates: Gates | None = None) -> Any:
+        """The state after `step(state.weight, state)`: U W + V W is computed as (U + V) W.
+
+        Args:
+            state: Before the step.
+            gates: Of `gates(own=True)`, where many steps share them.
+        """
         self._check_state(state, len(state.weight))
         with torch.autocast(state.weight.device.type, enabled=False):
-            return self._self_update(state)
+            if gates is None:
+                gates = self.gates(own=True, dtype=state.weight.dtype)
+            return self._self_update(state, gates)
 
-    def _update(self, x: Tensor, state: Any) -> Any:
+    def _with_input(self, of_input: Tensor, of_weight: Tensor) -> Tensor:
+        """What multiplies W where W is the input as well."""
         raise NotImplementedError
 
-    def _self_update(self, state: Any) -> Any:
+    def _update(self, of_input: Tensor, state: Any, gates: "Gates") -> Any:
+        raise NotImplementedError
+
+    def _self_update(self, state: Any, gates: "Gates") -> Any:
         raise NotImplementedError
 
 
@@ -141,21 +193,24 @@ class MatrixGRU(MatrixRecurrence):
         """Start from a given W: the identity."""
         return MatrixGruState(weight.to(state_dtype(weight)))
 
-    def _update(self, x: Tensor, state: MatrixGruState) -> MatrixGruState:
-        w, dtype = state.weight, x.dtype
-        of_x = self.of_input.to(dtype) @ x[:, None] + self.bias.to(dtype)
-        of_w = self.of_weight.to(dtype)
-        z, r = torch.sigmoid(of_x[:, :2] + of_w[:2] @ w[:, None]).unbind(1)
-        n = torch.tanh(of_x[:, 2] + of_w[2] @ (r * w))
-        return MatrixGruState((1 - z) * w + z * n)
+    def _with_input(self, of_input: Tensor, of_weight: Tensor) -> Tensor:
+        return torch.cat([of_input[:2] + of_weight[:2], of_weight[2:]])
 
-    def _self_update(self, state: MatrixGruState) -> MatrixGruState:
-        w, dtype = state.weight, state.weight.dtype
-        bias, of_w = self.bias.to(dtype), self.of_weight.to(dtype)
-        both = self.of_input[:2].to(dtype) + of_w[:2]
-        z, r = torch.sigmoid(both @ w[:, None] + bias[:2]).unbind(1)
-        n = torch.tanh(self.of_input[2].to(dtype) @ w + of_w[2] @ (r * w) + bias[2])
-        return MatrixGruState((1 - z) * w + z * n)
+    def _update(self, of_input: Tensor, state: MatrixGruState, gates: Gates) -> MatrixGruState:
+        w, rows = state.weight, self.input_dim
+        z, r = self._sigmoids(of_input[:, : 2 * rows] + gates.of_weight @ w)
+        n = torch.tanh(of_input[:, 2 * rows :] + gates.of_weight_last @ (r * w))
+        return MatrixGruState(torch.lerp(w, n, z))
+
+    def _self_update(self, state: MatrixGruState, gates: Gates) -> MatrixGruState:
+        w, rows = state.weight, self.input_dim
+        z, r = self._sigmoids(gates.bias[: 2 * rows] + gates.of_weight @ w)
+        n = gates.bias[2 * rows :] + gates.of_input_last @ w + gates.of_weight_last @ (r * w)
+        return MatrixGruState(torch.lerp(w, torch.tanh(n), z))
+
+    def _sigmoids(self, total: Tensor) -> tuple[Tensor, Tensor]:
+        z, r = torch.sigmoid(total).unflatten(1, (2, self.input_dim)).unbind(1)
+        return z, r
 
 
 class MatrixLSTM(MatrixRecurrence):
@@ -172,20 +227,22 @@ class MatrixLSTM(MatrixRecurrence):
         weight = weight.to(state_dtype(weight))
         return MatrixLstmState(weight, torch.zeros_like(weight))
 
-    def _update(self, x: Tensor, state: MatrixLstmState) -> MatrixLstmState:
-        dtype = x.dtype
-        total = self.of_input.to(dtype) @ x[:, None] + self.bias.to(dtype)
-        return self._gated(total + self.of_weight.to(dtype) @ state.weight[:, None], state)
+    def _with_input(self, of_input: Tensor, of_weight: Tensor) -> Tensor:
+        return of_input + of_weight
 
-    def _self_update(self, state: MatrixLstmState) -> MatrixLstmState:
-        dtype = state.weight.dtype
-        both = self.of_input.to(dtype) + self.of_weight.to(dtype)
-        return self._gated(both @ state.weight[:, None] + self.bias.to(dtype), state)
-
-    def _gated(self, total: Tensor, state: MatrixLstmState) -> MatrixLstmState:
-        f, i, o = torch.sigmoid(total[:, :3]).unbind(1)
-        cell = f * state.cell + i * torch.tanh(total[:, 3])
+    def _update(self, of_input: Tensor, state: MatrixLstmState, gates: Gates) -> MatrixLstmState:
+        w, rows = state.weight, self.input_dim
+        f, i, o = self._sigmoids(of_input[:, : 3 * rows] + gates.of_weight @ w)
+        g = torch.tanh(of_input[:, 3 * rows :] + gates.of_weight_last @ w)
+        cell = f * state.cell + i * g
         return MatrixLstmState(o * torch.tanh(cell), cell)
+
+    def _self_update(self, state: MatrixLstmState, gates: Gates) -> MatrixLstmState:
+        return self._update(gates.bias[None], state, gates)
+
+    def _sigmoids(self, total: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        f, i, o = torch.sigmoid(total).unflatten(1, (3, self.input_dim)).unbind(1)
+        return f, i, o
 
 
 def matrix_gru_naive(

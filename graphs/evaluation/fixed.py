@@ -10,13 +10,13 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from foretell.track import track
 from graphs.data.snapshots import SnapshotSequence
 from graphs.evaluation.all_pairs import PairMetrics, all_pairs_metrics
+from graphs.evaluation.given_pairs import score_pairs
 from graphs.evaluation.link_collector import LinkCollector
 from graphs.evaluation.negatives import uniform_negatives
 from graphs.evaluation.ranks import Ties
@@ -164,9 +164,7 @@ def _walk(
 
 
 def _sampled(scorer: PairScorer, *, sample: SampledPairs, ties: Ties) -> PairMetrics:
-    with torch.no_grad():
-        scores = scorer.pairs(sample.pairs)
-    return sampled_metrics(sample, scores, ties=ties)
+    return sampled_metrics(sample, score_pairs(scorer, sample.pairs), ties=ties)
 
 
 def _drawn(

@@ -18,13 +18,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int
-from numpy import ndarray
+from jaxtyping import Int
 from torch import Tensor
 
 from foretell.track import track
 from graphs.data.snapshots import Snapshot, SnapshotSequence
 from graphs.evaluation.average_precision import refuse_nan
+from graphs.evaluation.given_pairs import score_pairs
 from graphs.evaluation.link_collector import LinkCollector
 from graphs.evaluation.negatives import uniform_negatives
 from graphs.evaluation.results import LinkResult
@@ -34,8 +34,6 @@ SplitBy = Literal["edges", "pairs"]
 
 # Keys random streams apart that share a seed and a step.
 _SPLIT_STREAM, _NEGATIVES_STREAM = 2, 3
-_CHUNK = 1 << 20
-"""Pairs scored at a time."""
 
 
 @dataclass(frozen=True)
@@ -149,21 +147,14 @@ def live_mrr(
     """
     sources_of_negatives = sources.repeat_interleave(negatives.shape[1])
     pairs = torch.stack([sources_of_negatives, negatives.flatten()])
-    scores = _scores(scorer, torch.cat([positives, pairs], dim=1))
+    scores = score_pairs(scorer, torch.cat([positives, pairs], dim=1)).numpy()
+    refuse_nan(scores)
     num = positives.shape[1]
     first = np.searchsorted(positives[0].numpy(), sources.numpy())
     best = np.maximum.reduceat(scores[:num], first)
     rivals = scores[num:].reshape(tuple(negatives.shape))
     rank = 1 + np.count_nonzero(rivals >= best[:, None], axis=1)
     return float(np.mean(1 / rank))
-
-
-def _scores(scorer: PairScorer, pairs: Int[Tensor, "2 pairs"]) -> Float32[ndarray, " pairs"]:
-    with torch.no_grad():
-        parts = [scorer.pairs(part).cpu().numpy() for part in pairs.split(_CHUNK, dim=1)]
-    scores: ndarray = np.concatenate(parts)
-    refuse_nan(scores)
-    return scores
 
 
 def _check(sequence: SnapshotSequence) -> None:

@@ -2,7 +2,11 @@
 
 For validation during training: a negative stands for 1 / share pairs, in AP and in ranks. The
 sample depends on the seed and the step alone, so it is the same in every epoch and for every
-model. The values estimate those of all pairs; final numbers come from `all_pairs_metrics`.
+model. Weighted counts of negatives are unbiased, but 1 / count is convex: where few negatives are
+above a positive, AP comes out too high, and MRR far too high, as a rank is 1 or beyond 1 / share.
+On messages of UC Irvine a share of 2 % gives decayed pair counts a MAP of .22 instead of .15 and an
+MRR of .66 instead of .45. MAP compares models on one sample; final numbers come from
+`all_pairs_metrics`.
 """
 
 from dataclasses import dataclass

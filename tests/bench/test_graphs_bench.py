@@ -13,7 +13,7 @@ import torch
 def modules(bench):
     return {
         name: importlib.import_module(f"graphs_{name}")
-        for name in ("raw", "peer", "ours", "page", "scale")
+        for name in ("raw", "peer", "ours", "otc", "page", "scale")
     }
 
 
@@ -35,7 +35,8 @@ def test_a_smoke_run_has_all_rows_and_writes_its_page(bench, tmp_path):
     for kind in ("-O", "-H"):
         assert re.search(rf"\| {kind}, \d+ features, epoch \| [\d.]+ \[", written)
     for what in (
-        "sample, scores, AP and MRR", "scores", "metrics given scores", "kept", "not kept",
+        "sample, scores, AP and MRR", "scores", "metrics given scores",
+        "metrics given random scores", "kept", "not kept",
         "200 nodes", "400 nodes", "2,400 edges", "4,800 edges", "context 10", "context 20",
     ):  # fmt: skip
         assert any(row.startswith(f"| {what} |") for row in rows), what
@@ -86,17 +87,12 @@ def test_an_epoch_gives_the_gradients_of_the_peer(twins, monkeypatch):
 def test_metrics_apart_are_refused(modules):
     ours = modules["ours"]
 
-    class Tied:
-        num_nodes = 4
-
-        def rows(self, start, stop):
-            return torch.zeros(stop - start, 4)
-
+    tied = modules["otc"].Given(torch.zeros(4, 4))
     positives = torch.tensor([[0, 1], [1, 0]])
-    ours.check_metrics((2 / 16, 0.5), Tied(), positives)  # ranks 1 to 4: MRR 1/4 to 1
+    ours.check_metrics((2 / 16, 0.5), tied, positives)  # ranks 1 to 4: MRR 1/4 to 1
     for wrong in ((0.2, 0.5), (2 / 16, 0.2)):
         with pytest.raises(AssertionError, match="of the peer"):
-            ours.check_metrics(wrong, Tied(), positives)
+            ours.check_metrics(wrong, tied, positives)
 
 
 def test_a_ratio_is_formed_turn_by_turn(modules, capsys):

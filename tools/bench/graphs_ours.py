@@ -49,7 +49,7 @@ class Ours:
             head=HeadConfig(
                 hidden_dim=setting.decoder_width, class_weights=list(setting.class_weights)
             ),
-            negatives=NegativesConfig(mult=setting.negatives),
+            negatives=NegativesConfig(mult=float(setting.negatives)),
         )  # fmt: skip
         width, columns = feature_width(
             self.sequence, self.config.features, train_steps=len(self.sequence)

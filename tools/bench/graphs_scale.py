@@ -152,7 +152,7 @@ def train_epoch(
     positives = 0
     structure = Structure(config.structure, sequence.num_nodes)
     for t in range(len(sequence) - 2):
-        known = structure.update(sequence[t]) if config.structure.enabled else None
+        known = structure.advance(sequence[t]) if config.structure.enabled else None
         window = [builder.build(one) for one in sequence[max(0, t - args.context) : t + 1]]
         target = sequence[t + 1]
         watch, losses = timing.Stopwatch(), []

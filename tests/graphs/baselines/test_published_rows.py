@@ -72,17 +72,21 @@ def test_uci_settings_chosen_on_validation(test_data: Path) -> None:
     assert chosen.val_map[0.3, 1e-3] == pytest.approx(0.1772, abs=0.0002)
 
 
-def test_sampled_validation_is_near_that_of_all_pairs(test_data: Path) -> None:
-    """A negative stands for 50 pairs: on UCI the estimate of MAP is off by up to a quarter."""
+def test_sampled_validation_keeps_the_order_of_settings(test_data: Path) -> None:
+    """Its MAP is too high by about half where few negatives stand above a positive."""
     sequence, split = read(test_data, "uci")
-    full = evaluate_fixed({"a": DecayedPairs(1899)}, sequence, split.val, many=0, quiet=True)["a"]
-    estimates = [
-        evaluate_sampled({"a": DecayedPairs(1899)}, sequence, split.val, seed=seed)["a"]
-        for seed in range(4)
-    ]
-    values = [estimate.means["map"] for estimate in estimates]
-    assert np.mean(values) == pytest.approx(full.means["map"], rel=0.25)
-    assert len(set(values)) == 4
+
+    def predictors() -> dict[str, LinkPredictor]:
+        made = {str(decay): DecayedPairs(1899, decay) for decay in (0.3, 0.8, 0.95)}
+        return {**made, "product": DecayedPairs(1899, eps=1e5)}
+
+    full = evaluate_fixed(predictors(), sequence, split.val, many=0, quiet=True)
+    sampled = evaluate_sampled(predictors(), sequence, split.val, seed=0)
+    of_full = {who: result.means["map"] for who, result in full.items()}
+    of_sample = {who: result.means["map"] for who, result in sampled.items()}
+    assert sorted(of_full, key=of_full.__getitem__) == sorted(of_sample, key=of_sample.__getitem__)
+    ratios = [of_sample[who] / of_full[who] for who in of_full]
+    assert 1 < min(ratios) and max(ratios) < 2.2
 
 
 def test_radoslaw(test_data: Path) -> None:
@@ -130,7 +134,10 @@ def test_otc(test_data: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "weeks", "num_nodes", "decayed", "seen"),
-    [("uci", 28, 1899, 0.340, 0.067), ("otc", 273, 5881, 0.142, 0.035)],
+    [
+        ("uci", 28, 1899, 0.340, 0.067),
+        pytest.param("otc", 273, 5881, 0.142, 0.035, marks=pytest.mark.slow),
+    ],
 )
 def test_live_update(
     test_data: Path, name: str, weeks: int, num_nodes: int, decayed: float, seen: float

@@ -28,7 +28,7 @@ def random_scores(num_nodes: int, levels: int, seed: int) -> np.ndarray:
     keep=st.booleans(),
     seed=st.integers(0, 1000),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_equals_the_oracles(
     num_nodes: int, levels: int, share: float, block_pairs: int, keep: bool, seed: int
 ) -> None:

@@ -23,7 +23,7 @@ def by_definition(scores: np.ndarray, thresholds: np.ndarray) -> list[int]:
     wanted=arrays(np.float32, st.integers(1, 12), elements=FLOATS),
     num_scores=st.sampled_from([1, 5000, 1 << 24]),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_counts_of_any_floats(scores: np.ndarray, wanted: np.ndarray, num_scores: int) -> None:
     """With and without the table of buckets, signed zeros and infinities included."""
     counts = ThresholdCounts(wanted, num_scores=num_scores)
