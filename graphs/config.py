@@ -24,7 +24,7 @@ NODE_BASELINES = ("majority", "feature_logistic")
 class NegativesConfig:
     """Pairs without an edge at the next step, drawn for every training sample of a link task."""
 
-    mult: float = 50
+    mult: float = 50.0
     """Their number over that of the positives."""
     kind: Literal["smart", "uniform"] = "smart"
     """Smart: sources of the positives with nodes active in the window, as in the released code."""

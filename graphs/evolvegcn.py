@@ -3,8 +3,8 @@
 `h_dim` and the node set may differ from step to step: no parameter depends on the number of nodes.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,13 @@ from graphs.model_config import ModelConfig
 
 State = tuple[Any, ...]
 """One state a layer: its weight [1, in, out], and what else its cell keeps."""
+
+
+class LayerList(nn.ModuleList):
+    """The layers, first to last."""
+
+    def __iter__(self) -> "Iterator[EvolvingConvolution]":
+        return cast("Iterator[EvolvingConvolution]", super().__iter__())
 
 
 class EvolveGCN(nn.Module):
@@ -41,7 +48,7 @@ class EvolveGCN(nn.Module):
         self.config, self.in_dim = config, in_dim
         widths = [in_dim] + [config.hidden_dim] * config.num_layers
         last = config.num_layers - 1
-        self.layers = nn.ModuleList(
+        self.layers = LayerList(
             EvolvingConvolution(
                 config, widths[place], widths[place + 1],
                 activation=config.last_activation if place == last else config.activation,

@@ -77,8 +77,10 @@ class EvolvingConvolution(nn.Module):
         """
         assert self.score is not None
         direction = self.score / self.score.norm()
-        one_hot = isinstance(features, OneHot)
-        y = direction[features.index] if one_hot else features @ direction
+        if isinstance(features, OneHot):
+            y: Tensor = direction[features.index]
+        else:
+            y = features @ direction
         count = min(self.out_dim, len(y) if allowed is None else int(allowed.sum()))
         if count == 0:
             return y.new_zeros(self.in_dim, self.out_dim)
@@ -86,10 +88,11 @@ class EvolvingConvolution(nn.Module):
         top = ranked.detach().topk(count).indices
         top = torch.cat([top, top[-1:].expand(self.out_dim - count)])
         scale = torch.tanh(y[top])
-        if not one_hot:
-            return (features[top] * scale[:, None]).T
-        place = (features.index[top], torch.arange(self.out_dim, device=y.device))
-        return y.new_zeros(self.in_dim, self.out_dim).index_put(place, scale)
+        if isinstance(features, OneHot):
+            place = (features.index[top], torch.arange(self.out_dim, device=y.device))
+            return y.new_zeros(self.in_dim, self.out_dim).index_put(place, scale)
+        summary: Tensor = features[top] * scale[:, None]
+        return summary.T
 
     def convolve(
         self,

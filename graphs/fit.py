@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
 from foretell.blocks.protocol import detach_state
 from foretell.checkpoints import check_architecture
@@ -63,7 +63,7 @@ class GraphModule(lightning.LightningModule):
         self.log("train/loss", loss, batch_size=1)
         return loss
 
-    def validation_step(self, batch: Tensor, batch_idx: int) -> None:
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
         """All validation steps at once, with frozen parameters, from the first step on."""
         share = self.config.stop.negatives_share
         scores = validate(
@@ -81,7 +81,7 @@ class GraphModule(lightning.LightningModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """One batch that stands for the whole validation part."""
-        return DataLoader(torch.zeros(1, 1))
+        return DataLoader(TensorDataset(torch.zeros(1)))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam, constant rate; one for all weights is the released code's two of equal rate."""

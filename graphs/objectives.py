@@ -1,6 +1,6 @@
 """The loss of one training sample: what the embeddings after step t are asked."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from graphs.network import GraphNetwork
 from graphs.structure import StructureStep
 
 
+@runtime_checkable
 class Objective(Protocol):
     """Loss of the sample `step`; None where the step has no target."""
 
@@ -155,7 +156,7 @@ def node_values(
 ) -> Float[Tensor, " nodes"]:
     """Forecast of every node: what the decoder says, on top of the last value where it is given."""
     assert isinstance(network.decoder, NodeDecoder)
-    forecast = network.decoder(x)[:, 0]
+    forecast: Tensor = network.decoder(x)[:, 0]
     lags = network.config.structure.lags
     if lags and structure is not None:
         forecast = forecast + structure.nodes[:, -lags].to(forecast)
@@ -178,8 +179,9 @@ def edge_logits(
     if network.config.edge_columns:
         assert snapshot.edge_attr is not None
         parts.append(snapshot.edge_attr)
-    columns = torch.cat(parts, 1).to(x.dtype) if parts else None
-    return network.decoder(x, snapshot.edge_index, columns)
+    own = torch.cat(parts, 1).to(x.dtype) if parts else None
+    logits: Tensor = network.decoder(x, snapshot.edge_index, own)
+    return logits
 
 
 def build_objective(config: TrainConfig) -> Objective:

@@ -50,7 +50,7 @@ def pair_scores(
         extra: Added to the hidden layer of some pairs.
         extra_at: Which pairs, ascending, each once.
     """
-    scores: Tensor = _PairScores.apply(p, q, w, pairs, extra, extra_at)
+    scores: Tensor = _PairScores.apply(p, q, w, pairs, extra, extra_at)  # type: ignore[no-untyped-call]
     return scores
 
 
@@ -104,7 +104,8 @@ class _Hidden:
     def of(self, part: slice | Tensor) -> Tensor:
         """P[u] + Q[v] + extra of some pairs, in a buffer that the next call overwrites."""
         u, v = self.pairs[:, part]
-        hidden, other = self.buffers[:, : len(u)]
+        hidden: Tensor = self.buffers[0, : len(u)]
+        other: Tensor = self.buffers[1, : len(u)]
         torch.index_select(self.p, 0, u, out=hidden)
         torch.index_select(self.q, 0, v, out=other)
         hidden += other

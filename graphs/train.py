@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -95,7 +96,7 @@ def variants(
         yield who, other, RunDirectory(run.path / "compared" / who)
 
 
-def _compared(model: ModelConfig, version: str) -> ModelConfig:
+def _compared(model: ModelConfig, version: Literal["static", "gcn_gru"]) -> ModelConfig:
     """The same sizes without evolving weights."""
     return dataclasses.replace(
         model, version=version, cell="auto", mixer=ModelConfig().mixer, mixer_bound=None,

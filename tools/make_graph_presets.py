@@ -93,7 +93,7 @@ def _published(data: str, task: Any, version: Any, row: Published) -> TrainConfi
             version=version, hidden_dim=row.width, state="window", context=row.context
         ),
         head=HeadConfig(hidden_dim=row.decoder, class_weights=list(row.weights)),
-        negatives=NegativesConfig(mult=row.mult) if row.mult else NegativesConfig(),
+        negatives=NegativesConfig(mult=float(row.mult)) if row.mult else NegativesConfig(),
         optim=OptimConfig(lr=row.lr),
         stop=StopConfig(patience=row.patience),
         trainer=_trainer(),
