@@ -17,6 +17,7 @@ GENERATED = [
     "--data.generator.num_steps", "24", "--data.generator.edges_per_step", "80",
     "--data.generator.migrating", "2",
 ]  # fmt: skip
+TASKS = ["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1", "--quiet"]
 SMALL = [
     "--model.hidden_dim", "6", "--head.hidden_dim", "6", "--negatives.mult", "5",
     "--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "1", "--quiet",
@@ -57,6 +58,7 @@ def metrics(folder: Path) -> dict[str, float]:
 def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("links") / "run"
     flags = ["--structure.decays", "[0.5, 0.9]", "--eval.protocols", "[fixed, fixed_online]"]
+    flags += ["--online.max_epochs", "2"]
     assert run("train", *GENERATED, *SMALL, *flags, "--out", str(out)) == 0
     return out
 
@@ -233,7 +235,8 @@ def test_node_regression_on_recorded_files(file: str, test_data: Path, tmp_path:
 def test_bad_input_is_one_line(
     flags: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("train", *SMALL, "--out", str(tmp_path / "o"), *flags) == 2
+    common = TASKS if "--task" in flags else SMALL
+    assert run("train", *common, "--out", str(tmp_path / "o"), *flags) == 2
     errors = capsys.readouterr().err.strip().splitlines()
     told = [line for line in errors if line.startswith("foretell: ")]
     assert len(told) == 1 and message in told[0]
