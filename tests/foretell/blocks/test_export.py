@@ -95,7 +95,7 @@ def one_graph(backend: str, name: str) -> None:
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [name]
@@ -107,7 +107,7 @@ def test_one_graph(name):
     one_graph("eager", name)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch's compiler needs g++")
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_compiler_makes_a_kernel_of_a_family(name):
