@@ -33,7 +33,7 @@ lint: $(VENV)/.installed
 slow: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n $(JOBS) --dist loadfile
 
-# Memory over a million steps and ratios of times: one process on an idle machine, before a release.
+# Memory over a million steps, ratios of times, torch's compiler: one process on an idle machine, before a release.
 soak: $(VENV)/.installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak
 

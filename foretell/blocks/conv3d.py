@@ -2,15 +2,20 @@
 
 For float32 on CPU torch takes oneDNN's `conv3d` only from two volumes on, or where batch x channels
 x depth x height exceeds 20,480, and else an unblocked algorithm several times slower. A single
-small volume is therefore cut in two halves that overlap by the kernel's reach. The sums are the
-same.
+small volume is therefore cut in two halves that overlap by the kernel's reach, unless it is so tiny
+that the cutting would take longer. The sums are the same.
 """
+
+import math
 
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
 _TORCH_TAKES_ONEDNN = 20_480
+_FEW_PRODUCTS = 2**22
+"""Measured on one thread: below, cutting and joining take longer than they gain (volumes of
+32 x 2 x 8 x 8 and less), ten times longer for a handful of cells."""
 
 
 def conv3d(
@@ -20,7 +25,8 @@ def conv3d(
 ) -> Float[Tensor, "batch c_out d h w"]:
     """Cross-correlation with zero padding that keeps the size, for odd kernels and stride 1."""
     single_small = x.shape[0] == 1 and x[..., 0].numel() <= _TORCH_TAKES_ONEDNN
-    if x.device.type == "cpu" and single_small:
+    many = weight.numel() * math.prod(x.shape[2:]) > _FEW_PRODUCTS
+    if x.device.type == "cpu" and single_small and many:
         return conv3d_halved(x, weight, bias)
     padding = (weight.shape[2] // 2, weight.shape[3] // 2, weight.shape[4] // 2)
     return functional.conv3d(x, weight, bias, padding=padding)

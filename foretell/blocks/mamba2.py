@@ -1,6 +1,5 @@
 """Mamba-2, a selective state-space layer, with remedies for its collapse on long sequences."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -10,6 +9,7 @@ from torch.nn import functional
 
 from foretell.blocks.causal_conv import causal_conv
 from foretell.blocks.checks import check_positive
+from foretell.blocks.mamba2_start import start_decays
 from foretell.blocks.protocol import active_steps, check_input, mask_steps
 from foretell.blocks.rms_norm import rms_norm
 from foretell.blocks.scan.backends import SSD_SCANS, Scan, ScanBackend, choose_scan, linear_scan_on
@@ -26,11 +26,6 @@ from foretell.blocks.segments import (
     segment_ids,
 )
 from foretell.blocks.state_maps import LinearStateMixer
-
-DECAY_RATE = (1.0, 16.0)
-"""Range of exp(A_log) at the start, uniform."""
-TIME_STEP = (1e-3, 1e-1)
-"""Range of dt at the start, uniform in its logarithm."""
 
 
 class Mamba2State(NamedTuple):
@@ -179,10 +174,7 @@ class Mamba2(LinearStateMixer):
             )
 
     def reset_parameters(self) -> None:
-        """exp(A_log) ~ U(1, 16), dt log-uniform in 1e-3 .. 1e-1, D = 1; the rest as torch does.
-
-        With `per_channel` exp(A_log) is 1 .. N in every channel.
-        """
+        """D = 1, A_log and dt_bias as `start_decays`; the rest as torch does."""
         self.in_proj.reset_parameters()
         self.out_proj.reset_parameters()
         self._reset_maps()
@@ -192,15 +184,7 @@ class Mamba2(LinearStateMixer):
             nn.init.uniform_(self.conv_bias, -bound, bound)
         nn.init.ones_(self.skip)
         nn.init.ones_(self.norm_weight)
-        with torch.no_grad():
-            low, high = (math.log(dt) for dt in TIME_STEP)
-            dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp()
-            self.dt_bias.copy_(dt + (-torch.expm1(-dt)).log())  # softplus of this is dt
-            if self.per_channel:
-                columns = torch.arange(1, self.state_dim + 1).to(self.log_decay_rate)
-                self.log_decay_rate.copy_(columns.log().expand_as(self.log_decay_rate))
-            else:
-                self.log_decay_rate.uniform_(*DECAY_RATE).log_()
+        start_decays(self.log_decay_rate, self.dt_bias, per_channel=self.per_channel)
 
     def no_decay_parameters(self) -> list[nn.Parameter]:
         """Parameters that weight decay would pull away from their meaning: A_log, D, dt_bias."""
@@ -384,7 +368,8 @@ class Mamba2(LinearStateMixer):
         """One step of the state, as `_run`."""
         share = self.num_heads // self.num_groups
         wide_B, wide_C = B.repeat_interleave(share, 1), C.repeat_interleave(share, 1)
-        log_a = -dt[..., None, None] * self._rate(dt).view(self.num_heads, *self._rate_axes())
+        rate = self._rate(dt)
+        log_a = -dt[..., None, None] * (rate if self.per_channel else rate[:, None, None])
         h = log_a.exp() * state.ssm
         if isinstance(state.recent, RecentInputs):
             decay = log_a[..., 0, 0].masked_fill((state.position == 0)[:, None], 0)
@@ -399,13 +384,9 @@ class Mamba2(LinearStateMixer):
             h = h * scale[..., None, None]
         return (h @ wide_C[..., None])[..., 0], h, ()
 
-    def _rate_axes(self) -> tuple[int, int]:
-        return (self.head_dim, self.state_dim) if self.per_channel else (1, 1)
-
     def _norm(self, y: Tensor, gate: Tensor) -> Tensor:
-        gated = y.flatten(-2) * functional.silu(gate)
-        normed = rms_norm(gated.unflatten(-1, (self.num_groups, -1)), self.norm_eps)
-        return normed.flatten(-2) * self.norm_weight.to(y)
+        gated = (y.flatten(-2) * functional.silu(gate)).unflatten(-1, (self.num_groups, -1))
+        return rms_norm(gated, self.norm_eps).flatten(-2) * self.norm_weight.to(y)
 
     def _flat(self, state: Mamba2State) -> Tensor:
         """With a window S, what the state remembers, instead of what is left of the first one."""

@@ -25,6 +25,8 @@ def test_above_needs_more_than_the_spread_of_the_paired_difference():
 
 def test_an_easy_task_tells_nothing():
     assert judge(ABOVE, rows(a=[0.9] * 3, b=[0.8] * 3)).answer == "too easy to tell"
+    assert judge(EQUAL, rows(a=[0.97] * 3, b=[0.96] * 3)).answer == "too easy to tell"
+    assert judge(EQUAL, rows(a=[0.7] * 3, b=[0.69] * 3)).answer == "reproduced"
 
 
 def test_equal_means_inside_the_spread_or_the_margin():

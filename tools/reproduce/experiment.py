@@ -21,7 +21,7 @@ NAMES = (
 """Modules beside this one, each with an `EXPERIMENT`."""
 SEEDS = (0, 1, 2)
 HARD = 0.7
-"""The weaker side of a claim must stay below this accuracy, else the task was too easy."""
+"""The weaker side of a claim that holds must stay below this, else the task was too easy."""
 MARGIN = 0.02
 """Accuracies so close count as equal even where the spread is smaller."""
 RESOLUTION = 0.05
@@ -68,6 +68,8 @@ class Experiment:
     """(variant, seed, smoke) -> the columns and those of training."""
     parameters: Callable[[str], int]
     """Learned numbers of a variant."""
+    earlier: str = ""
+    """What other settings gave, and where their rows are."""
 
     @property
     def fingerprint(self) -> str:
@@ -89,9 +91,9 @@ class Verdict:
 def judge(claim: Claim, rows: Sequence[Mapping[str, str]]) -> Verdict | None:
     """Compare the two sides seed by seed; none without all seeds of both.
 
-    A difference inside the spread is no difference. "Above" asks for more than the spread and for a
-    weaker side below `HARD`; "equal" for a difference inside the spread or `MARGIN`, and for a
-    spread of at most `RESOLUTION`, else it is undecided.
+    A difference inside the spread is no difference. "Above" asks for more than the spread; "equal"
+    for a difference inside the spread or `MARGIN`, and for a spread of at most `RESOLUTION`, else
+    it is undecided. Both ask for a weaker side below `HARD`: near the top all models are equal.
     """
     sides = [
         {row["seed"]: float(row[column]) for row in rows if row["variant"] == variant}
@@ -108,8 +110,8 @@ def judge(claim: Claim, rows: Sequence[Mapping[str, str]]) -> Verdict | None:
             return Verdict(one, other, spread, "undecided")
     else:
         holds = one - other > spread
-        if holds and other >= HARD:
-            return Verdict(one, other, spread, "too easy to tell")
+    if holds and min(one, other) >= HARD:
+        return Verdict(one, other, spread, "too easy to tell")
     return Verdict(one, other, spread, "reproduced" if holds else "not reproduced")
 
 

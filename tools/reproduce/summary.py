@@ -16,9 +16,9 @@ see the same sequences, the same number of steps and the same trials; validation
 the test is scored once.
 
 How a claim is judged: differences are paired by seed, s is their sample standard deviation. "Above"
-is reproduced if the mean difference exceeds s and the weaker side stays below {HARD:.0%}; "equal"
-if it is within s or {MARGIN:.0%} and s is at most {RESOLUTION:.0%}, otherwise undecided. A
-difference inside the spread is no difference.
+is reproduced if the mean difference exceeds s; "equal" if it is within s or {MARGIN:.0%} and s is
+at most {RESOLUTION:.0%}, otherwise undecided. A difference inside the spread is no difference.
+Where the weaker side reaches {HARD:.0%}, a claim that holds was too easy to tell.
 """
 
 
@@ -41,6 +41,8 @@ def section(experiment: Experiment, rows: Rows) -> str:
         "training": experiment.trials,
         "expected": experiment.expected,
     }
+    if experiment.earlier:
+        facts["earlier list"] = experiment.earlier
     lines = [f"## {experiment.title}", "", *(f"- {key}: {text}" for key, text in facts.items())]
     lines += ["", *table(experiment, rows), ""]
     lines += [

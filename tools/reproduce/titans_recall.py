@@ -1,10 +1,13 @@
 """Titans against LSTM, a causal Transformer and Mamba-2 on associative recall.
 
 Keys are bound to values, bound anew, and asked for; the latest value is the answer (`recall_stream`
-of 32 keys and 16 values, half of the steps ask). Length 128 in training, 128 and 512 in the tests;
+of 64 keys and 16 values, half of the steps ask). Length 128 in training, 128 and 512 in the tests;
 chance 1/16; metric: share of right answers. Two layers of each block with MLPs that make all models
 equally large. Expected (2501.00663): Titans' memory is above LSTM and Mamba-2 at both lengths, and
 above the Transformer on sequences longer than those of training.
+
+With 32 keys Mamba-2 was right in 91 %. 64 keys were set on validation data of seeds 100 and 101,
+which no row uses: there Mamba-2 stays below 70 %.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,10 +34,10 @@ from foretell.study import Cell
 class Settings:
     """What every row depends on."""
 
-    budget: Budget = Budget(1500, 32, (3e-3, 1e-2), 512)
+    budget: Budget = Budget(1500, 32, (1e-2,), 512)
     time: int = 128
     longer: int = 512
-    num_keys: int = 32
+    num_keys: int = 64
     num_values: int = 16
     dim: int = 32
     num_layers: int = 2
@@ -113,11 +116,15 @@ EXPERIMENT = Experiment(
     metric=f"right answers of all reads; {SETTINGS.num_keys} keys are bound anew again and again",
     expected="Titans' memory is above LSTM and Mamba-2 at both lengths, and above the Transformer "
     "at least at the longer one",
-    trials=SETTINGS.budget.told,
+    trials=f"{SETTINGS.budget.told}; the rate is what validation chose in every row of the earlier "
+    "list, over 0.003",
     variants=("lstm", "transformer", "mamba2", "titans_memory", "titans_gate"),
     columns={"accuracy": f"{SETTINGS.time}", "accuracy_longer": f"{SETTINGS.longer}"},
     claims=_claims(),
     settings=SETTINGS,
     run=run,
     parameters=lambda variant: count_parameters(build(variant)),
+    earlier="32 keys were too easy: Mamba-2 91.0 ± 5.6 and Titans' memory 97.2 ± 1.6 at 128 "
+    "(`blocks_titans_recall_1.csv`, 15 rows); 64 were then set on validation data of seeds 100 and "
+    "101, which no row uses",
 )

@@ -49,9 +49,14 @@ class Budget:
     def told(self) -> str:
         """A sentence."""
         rates = " and ".join(f"{rate:g}" for rate in self.learning_rates)
+        trials = (
+            "one trial: learning rate"
+            if len(self.learning_rates) == 1
+            else ("trials: learning rates")
+        )
         return (
-            f"{self.steps} steps of {self.batch} fresh sequences with Adam; trials: learning rates "
-            f"{rates}; {self.held_out} sequences in validation and in each test"
+            f"{self.steps} steps of {self.batch} fresh sequences with Adam; {trials} {rates}; "
+            f"{self.held_out} sequences in validation and in each test"
         )
 
     def shrunk(self) -> "Budget":

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from foretell.blocks.conv3d import SameConv3d, conv3d_halved
+import foretell.blocks.conv3d as module
+from foretell.blocks.conv3d import SameConv3d, conv3d, conv3d_halved
 
 
 @pytest.mark.parametrize("width", [1, 6, 7])
@@ -34,6 +35,24 @@ def test_float32_volumes_of_any_batch(batch: int) -> None:
     x = torch.randn(batch, 3, 2, 5, 7)
     exact = functional.conv3d(x.double(), layer.weight.double(), layer.bias.double(), padding=1)
     torch.testing.assert_close(layer(x).double(), exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batch", "size", "halved"), [(1, 2, False), (1, 24, True), (2, 24, False)]
+)
+def test_only_a_single_volume_worth_it_is_cut(batch, size, halved, monkeypatch) -> None:
+    calls = []
+
+    def spy(*arguments):
+        calls.append(arguments)
+        return conv3d_halved(*arguments)
+
+    monkeypatch.setattr(module, "conv3d_halved", spy)
+    torch.manual_seed(0)
+    x, weight = torch.randn(batch, 16, 2, size, size), torch.randn(16, 16, 3, 3, 3)
+    expected = functional.conv3d(x.double(), weight.double(), padding=1)
+    torch.testing.assert_close(conv3d(x, weight).double(), expected, rtol=0, atol=1e-3)
+    assert bool(calls) == halved
 
 
 def test_even_kernel_is_refused() -> None:
