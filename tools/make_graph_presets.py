@@ -13,11 +13,10 @@ from typing import Any
 
 import yaml
 
-from foretell.config import to_dict
-from foretell.config import TrainerConfig
-from graphs.config import EvalConfig, NegativesConfig, OptimConfig, StopConfig, TrainConfig
+from foretell.config import TrainerConfig, to_dict
+from graphs.config import NegativesConfig, OptimConfig, StopConfig, TrainConfig
 from graphs.data_config import DataConfig, SplitConfig
-from graphs.model_config import HeadConfig, ModelConfig, StructureConfig
+from graphs.model_config import HeadConfig, ModelConfig
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "graphs"
 LONGEST = 150
