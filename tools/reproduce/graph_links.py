@@ -6,8 +6,7 @@ FOLDER holds out.opsahl-ucsocial and soc-sign-bitcoinotc.csv. Rows go to
 docs/results/graph_links.csv, one for each configuration and seed; a finished row is never run
 again, a killed one goes on from its checkpoint. Every row is `foretell graphs train` with a preset,
 scored once on the test: fixed split, frozen parameters, all ordered pairs, mean-rank ties. Nothing
-is chosen by these rows: the settings of `best` were chosen on validation before (see
-graph_links_tuning.md).
+is chosen by these rows.
 """
 
 import argparse
