@@ -10,6 +10,7 @@ from torch import nn
 
 from foretell.config import from_dict, to_dict
 from foretell.errors import UserError
+from foretell.kept_config import inner_folder
 from foretell.run import atomic_write
 
 T = TypeVar("T")
@@ -151,9 +152,7 @@ def load_weights(module: nn.Module, directory: Path | str, *, partial: bool = Fa
 def _read_json(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        inside = folder / "model"
-        hint = f"; did you mean {str(inside)!r}?" if (inside / CONFIG).is_file() else ""
-        raise UserError(f"no model in {folder}: {CONFIG} is missing{hint}")
+        raise UserError(f"no model in {folder}: {CONFIG} is missing{inner_folder(folder, CONFIG)}")
     try:
         content = json.loads(path.read_text())
         return {key: content[key] for key in ("format_version", "architecture", "config")}

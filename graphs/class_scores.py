@@ -36,8 +36,7 @@ def score_classes(
     sequence, split = problem.sequence, problem.split
     minority = minority_class(sequence, split.train, target)
     metrics: dict[str, float] = {}
-    parts = {"val": split.val} if val else {}
-    for part, steps in {**parts, "test": split.test}.items():
+    for part, steps in problem.scored(val=val).items():
         builder = InputBuilder(problem.network)
         predictors: dict[str, LabelPredictor] = {
             who: TrainedClasses(net, builder, sequence.num_nodes) for who, net in networks.items()
@@ -63,10 +62,9 @@ def score_values(
     val: bool = True,
 ) -> dict[str, float]:
     """Metrics by name of node regression, the last value beside the networks."""
-    sequence, split = problem.sequence, problem.split
+    sequence = problem.sequence
     metrics: dict[str, float] = {}
-    parts = {"val": split.val} if val else {}
-    for part, steps in {**parts, "test": split.test}.items():
+    for part, steps in problem.scored(val=val).items():
         builder = InputBuilder(problem.network)
         predictors: dict[str, ValuePredictor] = {
             who: TrainedValues(net, builder, sequence.num_nodes) for who, net in networks.items()

@@ -36,6 +36,8 @@ class NegativesConfig:
     def __post_init__(self) -> None:
         if self.mult <= 0:
             raise ValueError(f"mult must be positive, got {self.mult}")
+        if self.balance and self.kind != "uniform":
+            raise ValueError("balance needs kind uniform: other draws do not stand for all pairs")
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,14 @@ class TrainConfig:
             refuse_idle(self, f"with task {self.task}", "negatives")
             if self.eval.protocols != ["fixed"]:
                 raise ValueError(f"task {self.task} has the protocol fixed alone")
-        if self.trainer.devices not in (1, "auto") or self.trainer.num_nodes != 1:
+        if self.trainer.devices != 1 or self.trainer.num_nodes != 1:
             raise ValueError(
-                "trainer.devices must be 1: steps follow each other in time; run seeds or "
-                "presets side by side instead"
+                "trainer.devices and num_nodes must be 1: steps follow each other in time; run "
+                "seeds or presets side by side instead"
+            )
+        if self.trainer.accelerator != "cpu" or self.trainer.precision != "32-true":
+            raise ValueError(
+                "trainer.accelerator must be cpu and precision 32-true: nothing else was tried"
             )
 
     @property

@@ -11,7 +11,7 @@ from foretell.run import RunDirectory
 from graphs.config import EvaluateConfig, TrainConfig
 from graphs.data.readers import read_graph
 from graphs.network import GraphNetwork
-from graphs.problem import Problem, pose
+from graphs.problem import Problem, check_fits, pose
 from graphs.saved_model import trained_config
 from graphs.train import score
 
@@ -52,17 +52,13 @@ def fitting_problem(trained: TrainConfig, network: GraphNetwork, directory: str)
     Raises:
         UserError: The data have other columns or classes than the model.
     """
-    problem = pose(trained, read_graph(trained.data))
-    own, found = network.config, problem.network
-    for name in ("columns", "num_classes", "edge_columns", "directed"):
-        if getattr(own, name) != getattr(found, name):
-            raise UserError(
-                f"{directory} has {name} {getattr(own, name)}, {problem.sequence.name} "
-                f"{getattr(found, name)}: give data of the kind it was trained on"
-            )
-    if own.columns and own.feature_dim != found.feature_dim:
+    sequence = read_graph(trained.data)
+    check_fits(network.config, sequence, directory)
+    problem = pose(trained, sequence)
+    classes = network.config.num_classes
+    if problem.network.num_classes > classes:
         raise UserError(
-            f"{directory} reads {own.feature_dim} columns of nodes, {problem.sequence.name} has "
-            f"{found.feature_dim}"
+            f"{directory} knows {classes} classes, {sequence.name} has "
+            f"{problem.network.num_classes}: give data of the kind it was trained on"
         )
-    return dataclasses.replace(problem, network=own)
+    return dataclasses.replace(problem, network=network.config)

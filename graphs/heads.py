@@ -23,7 +23,6 @@ def weighted_loss(
 
     torch's `weight=` divides by the sum of alpha; the released code divides by the number.
     """
-    alpha = logits.new_tensor(list(class_weights))[labels] if class_weights else None
     loss = functional.cross_entropy(logits, labels, reduction="none")
     if not class_weights:
         return loss.mean()

@@ -72,8 +72,7 @@ def score_links(
         if protocol == "live":
             keep("test", _live(networks, config, options))
             continue
-        parts = {"val": problem.split.val} if val and protocol == "fixed" else {}
-        for part, steps in {**parts, "test": problem.split.test}.items():
+        for part, steps in problem.scored(val=val and protocol == "fixed").items():
             predictors = _trained(networks, config, problem, options, online=protocol != "fixed")
             predictors |= _untrained(config.eval, problem, decayed)
             scored = evaluate_fixed(
@@ -98,7 +97,9 @@ def _trained(
     if not online:
         return {who: TrainedLinks(net, builder, nodes) for who, net in networks.items()}
     return {
-        who: _online(copy.deepcopy(net), config, builder, nodes, options)
+        who: _online(
+            copy.deepcopy(net), config, builder, nodes, options, learn_from=problem.split.val.start
+        )
         for who, net in networks.items()
     }
 
@@ -109,11 +110,14 @@ def _online(
     builder: InputBuilder,
     num_nodes: int,
     options: RunOptions,
+    *,
+    learn_from: int = 1,
 ) -> OnlineLinks:
     objective = LinkObjective(config.negatives, config.head, config.model.context)
     return OnlineLinks(
         network, builder, num_nodes,
         objective=objective, online=config.online, lr=config.optim.lr, seed=options.seed,
+        learn_from=learn_from,
     )  # fmt: skip
 
 
@@ -138,8 +142,11 @@ def _live(
     """Networks of the same sizes, untrained, that learn step by step."""
     sequence = read_graph(live_data(config.data))
     first = next(iter(networks.values())).config
-    # No step is known beforehand: the width is that of the configuration, not of the data.
-    width = first.feature_dim if first.columns else config.features.max_degree + 1
+    # No step is known beforehand: the width is that of the configuration, not of the degrees.
+    width = first.feature_dim
+    if not first.columns:
+        bins = 1 + sequence.num_nodes.bit_length()
+        width = bins if first.features.degree == "log_bins" else config.features.max_degree + 1
     fresh: dict[str, LinkPredictor] = {}
     for who, network in networks.items():
         sizes = replace(network.config, feature_dim=width, directed=True)

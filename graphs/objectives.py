@@ -70,15 +70,14 @@ class LinkObjective:
         past = keys.new_empty(0)
         if self.negatives.past and structure is not None:
             past = without(structure.keys, every)
-        smart = self.negatives.kind == "smart"
-        everyone = torch.arange(nodes)
-        drawn = sample_negatives(
-            _merged(every, past),
-            keys // nodes if smart else everyone,
-            pool if smart else everyone,
-            smart_count(len(keys), self.negatives.mult),
-            num_nodes=nodes,
-        )
+        if self.negatives.kind == "smart":
+            sources, targets = keys // nodes, pool
+            count = smart_count(len(keys), self.negatives.mult)
+        else:
+            sources = targets = torch.arange(nodes)
+            count = int(self.negatives.mult * len(keys))
+        taken = torch.cat([every, past]).sort().values if len(past) else every
+        drawn = sample_negatives(taken, sources, targets, count, num_nodes=nodes)
         asked, order = torch.cat([keys, past, drawn]).sort()
         linked = order < len(keys)
         weights = None
@@ -195,7 +194,3 @@ def build_objective(config: TrainConfig) -> Objective:
             return NodeObjective(config.head)
         case "regression":
             return ValueObjective()
-
-
-def _merged(one: Tensor, other: Tensor) -> Tensor:
-    return torch.cat([one, other]).sort().values if len(other) else one

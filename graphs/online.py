@@ -34,6 +34,7 @@ class OnlineLinks(TrainedLinks):
         online: Epochs and patience.
         lr: Learning rate where `online` has none.
         seed: Of all draws.
+        learn_from: First step whose edges are learned; earlier ones were seen in training.
     """
 
     def __init__(
@@ -46,12 +47,13 @@ class OnlineLinks(TrainedLinks):
         online: OnlineConfig,
         lr: float,
         seed: int,
+        learn_from: int = 1,
     ) -> None:
         super().__init__(network, builder, num_nodes)
         self.objective, self.online, self.seed = objective, online, seed
         self.lr = lr if online.lr is None else online.lr
         self._active: deque[Tensor] = deque(maxlen=objective.context + 1)
-        self._steps = 0
+        self._steps, self.learn_from = 0, max(1, learn_from)
 
     def update(
         self,
@@ -61,7 +63,7 @@ class OnlineLinks(TrainedLinks):
         hold: Int[Tensor, "2 hold"] | None = None,
     ) -> None:
         """Learn from the revealed pairs what the step before should have said, then go on."""
-        if self._steps and snapshot.num_edges:
+        if self._steps >= self.learn_from and snapshot.num_edges:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(self.seed * 1_000_003 + self._steps)
                 self._learn(snapshot, *self._parts(snapshot, fit, hold))
@@ -74,13 +76,15 @@ class OnlineLinks(TrainedLinks):
     def _parts(
         self, snapshot: Snapshot, fit: Tensor | None, hold: Tensor | None
     ) -> tuple[Int[Tensor, " fit"], Int[Tensor, " hold"]]:
-        """Keys of the pairs to learn from and to stop by."""
+        """Keys of the pairs to learn from and to stop by; never one direction in each."""
         if fit is not None and hold is not None:
             return fit[0] * self.num_nodes + fit[1], hold[0] * self.num_nodes + hold[1]
-        keys = snapshot.pair_keys
-        shuffled = keys[torch.randperm(len(keys))]
-        held = int(HELD_SHARE * len(keys))
-        return shuffled[held:].sort().values, shuffled[:held].sort().values
+        source, target = snapshot.edge_index
+        either = torch.minimum(source, target) * self.num_nodes + torch.maximum(source, target)
+        pairs, place = torch.unique(either, return_inverse=True)
+        held = torch.zeros(len(pairs), dtype=torch.bool)
+        held[torch.randperm(len(pairs))[: int(HELD_SHARE * len(pairs))]] = True
+        return snapshot.pair_keys[~held[place]], snapshot.pair_keys[held[place]]
 
     def _learn(
         self, target: Snapshot, fit: Int[Tensor, " fit"], hold: Int[Tensor, " hold"]

@@ -13,14 +13,16 @@ from foretell.run import RunDirectory, atomic_write
 from graphs.class_walk import TrainedClasses, TrainedValues
 from graphs.config import PredictConfig
 from graphs.data.readers import read_graph
-from graphs.data.snapshots import SnapshotSequence
+from graphs.data.snapshots import Snapshot, SnapshotSequence
 from graphs.evaluate import load
 from graphs.inputs import InputBuilder
 from graphs.network import GraphNetwork
+from graphs.problem import check_fits
 from graphs.walk import TrainedLinks
 
 _log = logging.getLogger(__name__)
 
+ENDS = ("source", "target")
 BLOCK_ROWS = 256
 """Sources scored at a time."""
 
@@ -37,6 +39,7 @@ def run(config: PredictConfig, options: RunOptions) -> None:
     _, network = load(config.model)
     torch.set_num_threads(config.threads)
     sequence = read_graph(config.data)
+    check_fits(network.config, sequence, config.model)
     run_directory = RunDirectory.create("graphs-predict", config, options)
     match network.config.task:
         case "link":
@@ -100,9 +103,7 @@ def next_links(
 def last_classes(network: GraphNetwork, sequence: SnapshotSequence) -> pd.DataFrame:
     """Class shares of every edge, or every node, of the last step; -1 = label unknown."""
     predictor = TrainedClasses(network, InputBuilder(network.config), sequence.num_nodes)
-    for snapshot in sequence.snapshots[:-1]:
-        predictor.update(snapshot)
-    last = sequence[-1]
+    last = _before_last(predictor, sequence)
     with torch.no_grad():
         shares = predictor.logits(last).softmax(1).numpy()
     ids, edges = sequence.node_ids, network.config.task == "edge"
@@ -116,16 +117,18 @@ def last_classes(network: GraphNetwork, sequence: SnapshotSequence) -> pd.DataFr
 def last_values(network: GraphNetwork, sequence: SnapshotSequence) -> pd.DataFrame:
     """Forecast of every node's number at the last step."""
     predictor = TrainedValues(network, InputBuilder(network.config), sequence.num_nodes)
-    for snapshot in sequence.snapshots[:-1]:
-        predictor.update(snapshot)
-    last = sequence[-1]
+    last = _before_last(predictor, sequence)
     with torch.no_grad():
         forecast = predictor.values(last).numpy()
     value = np.full(len(forecast), np.nan) if last.value is None else last.value.numpy()
     return pd.DataFrame({"node": sequence.node_ids, "forecast": forecast, "value": value})
 
 
-ENDS = ("source", "target")
+def _before_last(predictor: TrainedClasses | TrainedValues, sequence: SnapshotSequence) -> Snapshot:
+    """Take in all steps but the last, which is returned."""
+    for snapshot in sequence.snapshots[:-1]:
+        predictor.update(snapshot)
+    return sequence[-1]
 
 
 def _best(scores: Tensor, keys: Tensor, top: int) -> tuple[Tensor, Tensor]:

@@ -25,6 +25,10 @@ class Problem:
     split: Split
     network: NetworkConfig
 
+    def scored(self, *, val: bool) -> dict[str, range]:
+        """Parts to score and their steps."""
+        return ({"val": self.split.val} if val else {}) | {"test": self.split.test}
+
     def data(self) -> GraphData:
         """Inputs and structure, fresh."""
         structure = None
@@ -112,6 +116,27 @@ def live_data(config: DataConfig) -> DataConfig:
         step_s=config.step_s if numbered else step_s,
         align="first" if numbered else "epoch",
     )
+
+
+def check_fits(network: NetworkConfig, sequence: SnapshotSequence, directory: str) -> None:
+    """Refuse data of another kind than the network was trained on.
+
+    Raises:
+        UserError: Directions, columns of edges or columns of nodes differ.
+    """
+    found = {
+        "directed": (network.directed, sequence.directed),
+        "edge_columns": (network.edge_columns, _edge_columns(network.task, sequence)),
+    }
+    if network.columns:
+        x = sequence[0].x
+        found["feature_dim"] = (network.feature_dim, 0 if x is None else x.shape[1])
+    for name, (own, given) in found.items():
+        if own != given:
+            raise UserError(
+                f"{directory} has {name} {own}, {sequence.name} {given}: give data of the kind it "
+                "was trained on"
+            )
 
 
 def _edge_columns(task: Task, sequence: SnapshotSequence) -> int:

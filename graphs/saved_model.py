@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foretell.config import from_yaml, to_dict, to_yaml
-from foretell.errors import UserError
+from foretell.config import to_yaml
+from foretell.kept_config import kept_config, kept_values
 from foretell.run import atomic_write
 from graphs.config import TrainConfig
 
 if TYPE_CHECKING:
     from graphs.network import GraphNetwork
 
-TRAIN = "train.yaml"
+TRAIN, WHAT = "train.yaml", "trained model"
 
 
 def save_trained(
@@ -28,26 +28,14 @@ def trained_config(directory: Path | str) -> TrainConfig:
     Raises:
         UserError: No model's folder.
     """
-    path = Path(directory) / TRAIN
-    if not path.is_file():
-        inside = path.parent / "model"
-        hint = f"; did you mean {str(inside)!r}?" if (inside / TRAIN).is_file() else ""
-        raise UserError(f"no trained model in {directory}: {TRAIN} is missing{hint}")
-    return from_yaml(TrainConfig, path.read_text(), place=str(path))
+    return kept_config(TrainConfig, directory, TRAIN, what=WHAT)
 
 
 def evaluate_defaults(flags: dict[str, Any]) -> dict[str, Any]:
     """Values of `foretell graphs evaluate --model DIR` that flags and files override."""
-    return _defaults(flags, "data", "split", "eval")
+    return kept_values(TrainConfig, flags, TRAIN, ("data", "split", "eval"), what=WHAT)
 
 
 def predict_defaults(flags: dict[str, Any]) -> dict[str, Any]:
     """Values of `foretell graphs predict --model DIR` that flags and files override."""
-    return _defaults(flags, "data")
-
-
-def _defaults(flags: dict[str, Any], *names: str) -> dict[str, Any]:
-    if not flags.get("model"):
-        return {}
-    trained = to_dict(trained_config(flags["model"]))
-    return {name: trained[name] for name in names}
+    return kept_values(TrainConfig, flags, TRAIN, ("data",), what=WHAT)

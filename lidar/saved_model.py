@@ -8,8 +8,9 @@ configuration, from which `foretell lidar forecast` takes its defaults) and
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foretell.config import from_yaml, to_dict, to_yaml
+from foretell.config import to_yaml
 from foretell.errors import UserError
+from foretell.kept_config import kept_config, kept_values
 from foretell.run import atomic_write
 from lidar.config import PretrainConfig
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lidar.trend import Trend
 
 PRETRAIN, NORMS = "pretrain.yaml", "unmasked_norms.safetensors"
+WHAT = "pretrained model"
 
 
 def save_trained(
@@ -79,17 +81,9 @@ def trained_config(directory: Path | str) -> PretrainConfig:
     Raises:
         UserError: No pretraining's folder.
     """
-    path = Path(directory) / PRETRAIN
-    if not path.is_file():
-        inside = path.parent / "model"
-        hint = f"; did you mean {str(inside)!r}?" if (inside / PRETRAIN).is_file() else ""
-        raise UserError(f"no pretrained model in {directory}: {PRETRAIN} is missing{hint}")
-    return from_yaml(PretrainConfig, path.read_text(), place=str(path))
+    return kept_config(PretrainConfig, directory, PRETRAIN, what=WHAT)
 
 
 def forecast_defaults(flags: dict[str, Any]) -> dict[str, Any]:
     """Values of `foretell lidar forecast --model DIR` that flags and files override."""
-    if not flags.get("model"):
-        return {}
-    trained = to_dict(trained_config(flags["model"]))
-    return {name: trained[name] for name in ("data", "rays", "eval")}
+    return kept_values(PretrainConfig, flags, PRETRAIN, ("data", "rays", "eval"), what=WHAT)

@@ -124,16 +124,6 @@ def test_the_graph_of_scale_is_learned_once_and_scored(bench, tmp_path, version)
     assert f"{found['positives']:,}" in text and f"EvolveGCN-{version.upper()}" in text
 
 
-def test_the_graph_of_scale_repeats_itself_and_has_hubs(modules):
-    sequence = modules["scale"].heavy_tailed(1000, 20_000, 4)
-    keys = [set(one.pair_keys.tolist()) for one in sequence]
-    for before, after in zip(keys, keys[1:], strict=False):
-        assert 0.25 < len(before & after) / len(after) < 0.6
-    degree = sequence[2].out_degree
-    assert degree.max() > 10 * degree.float().mean()
-    assert sum(int(one.weight.sum()) for one in sequence) == 2 * 20_000
-
-
 def test_positives_of_scale_are_parts_of_one_permutation(modules):
     keys = torch.arange(0, 100, 3)
     parts = list(modules["scale"]._parts(keys, 4))
@@ -142,7 +132,7 @@ def test_positives_of_scale_are_parts_of_one_permutation(modules):
 
 
 def test_held_out_pairs_are_seeded_and_half_positive(modules):
-    sequence = modules["scale"].heavy_tailed(300, 3000, 3)
+    sequence = modules["scale"].heavy_tailed(300, 3, 1000)
     pairs, positive = modules["scale"].held_out(sequence)
     again, _ = modules["scale"].held_out(sequence)
     assert torch.equal(pairs, again) and int(positive.sum()) * 2 == len(positive)

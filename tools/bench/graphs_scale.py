@@ -2,8 +2,8 @@
 
     python tools/bench/graphs_scale.py [--nodes 1000000] [--edges 20000000] [--out PAGE]
 
-A random graph with heavy-tailed degrees, in which a third of the edges of a step repeat edges of
-the step before. EvolveGCN walks along it once; the pairs of every step that is trained on are
+A random graph with heavy-tailed degrees, in which half of the edges of a step repeat a pair of the
+last three steps. EvolveGCN walks along it once; the pairs of every step that is trained on are
 positives once each, a part of them in every optimiser step. Weights evolve over a window before
 each step: a carried state, replayed from W_0 with the weights that a single epoch ends with, is not
 the one that the decoder was trained on. The last step is held out: AP of its pairs against seeded
@@ -28,7 +28,8 @@ from torch import Tensor  # noqa: E402
 
 from graphs.baselines.decayed_pairs import DecayedPairs  # noqa: E402
 from graphs.config import NegativesConfig  # noqa: E402
-from graphs.data.snapshots import Snapshot, SnapshotSequence, merge_pairs  # noqa: E402
+from graphs.data.generate import heavy_tailed  # noqa: E402
+from graphs.data.snapshots import Snapshot, SnapshotSequence  # noqa: E402
 from graphs.evaluation.average_precision import average_precision  # noqa: E402
 from graphs.evaluation.negatives import distinct_negatives  # noqa: E402
 from graphs.evolvegcn import EvolveGCN  # noqa: E402
@@ -77,7 +78,7 @@ def main() -> None:
     timing.print_versions("torch", "numpy", "scipy", threads=args.threads)
     found: dict[str, float] = {}
     watch = timing.Stopwatch()
-    sequence = heavy_tailed(args.nodes, args.edges, args.steps)
+    sequence = heavy_tailed(args.nodes, args.steps, args.edges // args.steps)
     found["graph_s"] = watch.read().wall
     found["pairs"] = sum(snapshot.num_edges for snapshot in sequence)
     found["largest_degree"] = max(int(one.out_degree.max()) for one in sequence)
@@ -97,26 +98,6 @@ def main() -> None:
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(_page(found, args))
-
-
-def heavy_tailed(num_nodes: int, num_edges: int, num_steps: int) -> SnapshotSequence:
-    """Snapshots of num_edges / num_steps edges; popularity of a node falls like 1 / rank^0.8."""
-    rng = np.random.default_rng(0)
-    popularity = np.cumsum((10.0 + rng.permutation(num_nodes)) ** -0.8)
-    count, before, made = num_edges // num_steps, None, []
-    for _ in range(num_steps):
-        drawn = np.searchsorted(popularity, rng.random((2, count)) * popularity[-1], side="right")
-        if before is not None:
-            again = rng.permutation(count)[: count // 3]
-            drawn[:, again] = before[:, again]
-        drawn[1] = np.where(drawn[0] == drawn[1], (drawn[1] + 1) % num_nodes, drawn[1])
-        before = drawn
-        source, target = torch.from_numpy(drawn)
-        index, weight, _ = merge_pairs(
-            source, target, torch.ones(count), num_nodes=num_nodes, directed=False
-        )
-        made.append(Snapshot(num_nodes, index, weight))
-    return SnapshotSequence("heavy-tailed", tuple(made), np.arange(num_nodes))
 
 
 def build(
