@@ -51,9 +51,15 @@ def sample_negatives(
     return _choose(possible, count, generator)
 
 
-def smart_count(positives: int, mult: float) -> int:
-    """Negatives of a step with E positives: mult E, at most E (E - 1) - E (released code)."""
-    return max(0, min(int(mult * positives), positives * (positives - 1) - positives))
+def smart_count(positives: int, mult: float, *, of: int) -> int:
+    """Negatives for some of a step's E positives: mult each, at most E (E - 1) - E (released code).
+
+    Args:
+        positives: Those that the loss has.
+        mult: Negatives for each.
+        of: E, all of the step.
+    """
+    return max(0, min(int(mult * positives), of * (of - 1) - of))
 
 
 def without(keys: Int[Tensor, " keys"], removed: Int[Tensor, " removed"]) -> Int[Tensor, " left"]:

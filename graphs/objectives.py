@@ -72,7 +72,7 @@ class LinkObjective:
             past = without(structure.keys, every)
         if self.negatives.kind == "smart":
             sources, targets = keys // nodes, pool
-            count = smart_count(len(keys), self.negatives.mult)
+            count = smart_count(len(keys), self.negatives.mult, of=len(every))
         else:
             sources = targets = torch.arange(nodes)
             count = int(self.negatives.mult * len(keys))

@@ -61,9 +61,10 @@ def test_marginals_follow_the_pools() -> None:
 
 
 def test_counts() -> None:
-    assert smart_count(100, 50.0) == 5000
-    assert smart_count(3, 50.0) == 3  # E (E - 1) - E
-    assert smart_count(1, 50.0) == smart_count(0, 50.0) == 0
+    assert smart_count(100, 50.0, of=100) == 5000
+    assert smart_count(3, 50.0, of=3) == 3  # E (E - 1) - E
+    assert smart_count(1, 50.0, of=1) == smart_count(0, 50.0, of=0) == 0
+    assert smart_count(2, 5.0, of=100) == 10  # a part of a step has its share
 
 
 def test_without_and_nothing_to_draw_from() -> None:
