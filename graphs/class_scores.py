@@ -24,8 +24,6 @@ def score_classes(
     config: TrainConfig,
     problem: Problem,
     options: RunOptions,
-    *,
-    val: bool = True,
 ) -> dict[str, float]:
     """Metrics by name of edge or node classes; the second threshold is chosen on validation.
 
@@ -36,7 +34,7 @@ def score_classes(
     sequence, split = problem.sequence, problem.split
     minority = minority_class(sequence, split.train, target)
     metrics: dict[str, float] = {}
-    for part, steps in problem.scored(val=val).items():
+    for part, steps in problem.scored(config.eval.parts).items():
         builder = InputBuilder(problem.network)
         predictors: dict[str, LabelPredictor] = {
             who: TrainedClasses(net, builder, sequence.num_nodes) for who, net in networks.items()
@@ -58,13 +56,11 @@ def score_values(
     config: TrainConfig,
     problem: Problem,
     options: RunOptions,
-    *,
-    val: bool = True,
 ) -> dict[str, float]:
     """Metrics by name of node regression, the last value beside the networks."""
     sequence = problem.sequence
     metrics: dict[str, float] = {}
-    for part, steps in problem.scored(val=val).items():
+    for part, steps in problem.scored(config.eval.parts).items():
         builder = InputBuilder(problem.network)
         predictors: dict[str, ValuePredictor] = {
             who: TrainedValues(net, builder, sequence.num_nodes) for who, net in networks.items()

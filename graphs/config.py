@@ -94,6 +94,8 @@ class EvalConfig:
     protocols: list[Protocol] = field(default_factory=lambda: ["fixed"])
     """fixed = frozen parameters, all pairs; fixed_online = the same scores, learning on revealed
     steps; live = a model of its own, updated step by step. Never in one column."""
+    parts: list[Literal["val", "test"]] = field(default_factory=lambda: ["val", "test"])
+    """Steps that are scored at the end; [val] alone ranks variants without a look at the test."""
     ties: Literal["mean", "optimistic", "pessimistic"] = "mean"
     """Rank of a positive among equal scores."""
     filtered: bool = False
@@ -114,6 +116,8 @@ class EvalConfig:
     def __post_init__(self) -> None:
         if not self.protocols:
             raise ValueError("protocols is empty: name fixed, fixed_online or live")
+        if not self.parts or ("live" in self.protocols and "test" not in self.parts):
+            raise ValueError(f"parts is {self.parts}: name val or test; live has the test alone")
         if self.one_vs_many < 0 or self.live_negatives < 1 or self.memory_mb < 1:
             raise ValueError("one_vs_many, live_negatives and memory_mb must be positive")
 

@@ -1,4 +1,4 @@
-"""`foretell graphs evaluate`: a saved model on the test steps of a graph, beside the baselines."""
+"""`foretell graphs evaluate`: a saved model on the steps of a graph, beside the baselines."""
 
 import dataclasses
 import logging
@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(config: EvaluateConfig, options: RunOptions) -> None:
-    """Score the test steps in every protocol that is asked for.
+    """Score the parts and protocols that are asked for.
 
     Raises:
         UserError: No model, missing or broken data, data that the model cannot read.
@@ -29,7 +29,7 @@ def run(config: EvaluateConfig, options: RunOptions) -> None:
     trained = dataclasses.replace(trained, data=config.data, split=config.split, eval=config.eval)
     problem = fitting_problem(trained, network, config.model)
     run_directory = RunDirectory.create("graphs-evaluate", config, options)
-    score({trained.who: network}, trained, problem, run_directory, options, notes={}, val=False)
+    score({trained.who: network}, trained, problem, run_directory, options, notes={})
 
 
 def load(directory: str) -> tuple[TrainConfig, GraphNetwork]:

@@ -37,8 +37,6 @@ def score_links(
     config: TrainConfig,
     problem: Problem,
     options: RunOptions,
-    *,
-    val: bool = True,
 ) -> tuple[dict[str, float], list[LinkResult], list[str]]:
     """Score networks and baselines in every protocol that the configuration names.
 
@@ -47,7 +45,6 @@ def score_links(
         config: Protocols, ties, baselines; loss and rates of what goes on learning.
         problem: The graph; `live` reads it anew, directed.
         options: Seed and quiet.
-        val: Score the validation part with all pairs as well.
 
     Returns:
         Metrics by name (test ones without /mean); results of the test and whose they are.
@@ -72,7 +69,7 @@ def score_links(
         if protocol == "live":
             keep("test", _live(networks, config, options))
             continue
-        for part, steps in problem.scored(val=val and protocol == "fixed").items():
+        for part, steps in problem.scored(config.eval.parts).items():
             predictors = _trained(networks, config, problem, options, online=protocol != "fixed")
             predictors |= _untrained(config.eval, problem, decayed)
             scored = evaluate_fixed(

@@ -5,6 +5,7 @@ their difference matters. Training keeps nothing for each pair and hidden unit: 
 computes them again, block by block, and its sums are products with small sparse matrices.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -61,78 +62,70 @@ class _PairScores(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(p, q, w, pairs, extra, extra_at)
         scores = p.new_empty(pairs.shape[1])
-        hidden = _Hidden(p, q, pairs, extra, extra_at)
-        for part in hidden.parts():
-            torch.mv(hidden.of(part).clamp_(min=0), w, out=scores[part])
+        for part, hidden, _ in _blocks(p, q, pairs, extra, extra_at):
+            torch.mv(hidden.clamp_(min=0), w, out=scores[part])
         return scores
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         p, q, w, pairs, extra, extra_at = ctx.saved_tensors
-        hidden = _Hidden(p, q, pairs, extra, extra_at)
-        # sum over the pairs of a source (target) of grad * sign, which d/dp, d/dq and d/dw share
-        of_source, of_target = (hidden.sum_signs(row, grad) for row in (0, 1))
-        grad_w = torch.einsum("nh,nh->h", p, of_source) + torch.einsum("nh,nh->h", q, of_target)
-        grad_extra = None
-        if extra is not None:
-            u, v = pairs[:, extra_at]
-            some = (p[u] + q[v] + extra > 0) * grad[extra_at, None]
-            grad_w += torch.einsum("nh,nh->h", extra, some)
-            grad_extra = some * w
-        return of_source * w, of_target * w, grad_w, None, grad_extra, None
+        # sums over the pairs of a source (target) of grad * (hidden > 0): all gradients share them
+        of_source, of_target = torch.zeros_like(p), torch.zeros_like(q)
+        of_extra = None if extra is None else torch.empty_like(extra)
+        ascending = bool((pairs[0, 1:] >= pairs[0, :-1]).all())
+        for part, hidden, some in _blocks(p, q, pairs, extra, extra_at):
+            sign = hidden.clamp_(min=0).sign_()
+            u, v = pairs[:, part]
+            if ascending:
+                _add_segments(of_source, u, sign, grad[part])
+                sign *= grad[part, None]
+            else:
+                sign *= grad[part, None]
+                of_source.index_add_(0, u, sign)
+            of_target.index_add_(0, v, sign)
+            if of_extra is not None:
+                torch.index_select(sign, 0, extra_at[some] - part.start, out=of_extra[some])
+        grad_w = (p * of_source).sum(0) + (q * of_target).sum(0)
+        if of_extra is not None:
+            grad_w += (extra * of_extra).sum(0)
+            of_extra *= w
+        return of_source.mul_(w), of_target.mul_(w), grad_w, None, of_extra, None
 
 
-class _Hidden:
-    """The hidden layer before its ReLU, a few pairs at a time and never kept: writing it to fresh
-    memory would take longer than computing it again."""
+def _blocks(
+    p: Tensor, q: Tensor, pairs: Tensor, extra: Any, extra_at: Any
+) -> Iterator[tuple[slice, Tensor, slice]]:
+    """Some pairs, their hidden units before the ReLU, and which rows of extra are theirs.
 
-    def __init__(self, p: Tensor, q: Tensor, pairs: Tensor, extra: Any, extra_at: Any) -> None:
-        self.p, self.q, self.pairs, self.extra = p, q, pairs, extra
-        self.rows = max(1, BLOCK_NUMBERS // p.shape[1])
-        self.buffers = p.new_empty(2, self.rows, p.shape[1])
-        self.place: Tensor | None = None
-        if extra is not None and len(extra):
-            self.place = pairs.new_full((pairs.shape[1],), -1)
-            self.place[extra_at] = torch.arange(len(extra), device=pairs.device)
-
-    def parts(self) -> list[slice]:
-        """Blocks of pairs."""
-        count = self.pairs.shape[1]
-        return [slice(start, min(start + self.rows, count)) for start in range(0, count, self.rows)]
-
-    def of(self, part: slice | Tensor) -> Tensor:
-        """P[u] + Q[v] + extra of some pairs, in a buffer that the next call overwrites."""
-        u, v = self.pairs[:, part]
-        hidden: Tensor = self.buffers[0, : len(u)]
-        other: Tensor = self.buffers[1, : len(u)]
-        torch.index_select(self.p, 0, u, out=hidden)
-        torch.index_select(self.q, 0, v, out=other)
+    The units stand in a buffer that the next block overwrites: writing them to fresh memory would
+    take longer than computing them again.
+    """
+    count, rows = pairs.shape[1], max(1, BLOCK_NUMBERS // p.shape[1])
+    buffers = p.new_empty(2, min(rows, count), p.shape[1])
+    starts = torch.arange(0, count + rows, rows)
+    borders = [0] * len(starts) if extra is None else torch.searchsorted(extra_at, starts).tolist()
+    for block, start in enumerate(range(0, count, rows)):
+        part = slice(start, min(start + rows, count))
+        some = slice(borders[block], borders[block + 1])
+        u, v = pairs[:, part]
+        hidden, other = buffers[:, : len(u)]
+        torch.index_select(p, 0, u, out=hidden)
+        torch.index_select(q, 0, v, out=other)
         hidden += other
-        if self.place is not None:
-            place = self.place[part]
-            some = (place >= 0).nonzero()[:, 0]
-            hidden.index_add_(0, some, self.extra[place[some]])
-        return hidden
+        if some.stop > some.start:
+            hidden.index_add_(0, extra_at[some] - start, extra[some])
+        yield part, hidden, some
 
-    def sum_signs(self, row: int, grad: Tensor) -> Tensor:
-        """sum_i grad[i] (hidden[i] > 0) into the source (row 0) or target (row 1) of pair i."""
-        keys = self.pairs[row]
-        total = torch.zeros_like((self.p, self.q)[row])
-        order = None
-        if not bool((keys[1:] >= keys[:-1]).all()):
-            order = keys.argsort(stable=True)
-        for part in self.parts():
-            chosen = part if order is None else order[part]
-            sign = self.of(chosen).clamp_(min=0).sign_()
-            own = keys[chosen]
-            first = int(own[0])
-            counts = torch.bincount(own - first)
-            starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-            columns = torch.arange(len(own), device=own.device)
-            summed = SparseOperator(starts, columns, grad[chosen], len(own)).multiply(sign)
-            total[first : first + len(counts)] += summed
-        return total
+
+def _add_segments(total: Tensor, keys: Tensor, rows: Tensor, factors: Tensor) -> None:
+    """total[k] += factors of the rows with key k, times these rows; keys ascend."""
+    first = int(keys[0])
+    counts = torch.bincount(keys - first)
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    columns = torch.arange(len(keys), device=keys.device)
+    summed = SparseOperator(starts, columns, factors, len(keys)).multiply(rows)
+    total[first : first + len(counts)] += summed
 
 
 def row_scores(

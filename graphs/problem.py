@@ -1,6 +1,8 @@
 """From a configuration to what training needs: the sequence, its split, the network's sizes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from foretell.errors import UserError
 from graphs.config import TrainConfig
@@ -25,9 +27,9 @@ class Problem:
     split: Split
     network: NetworkConfig
 
-    def scored(self, *, val: bool) -> dict[str, range]:
+    def scored(self, parts: Sequence[Literal["val", "test"]]) -> dict[str, range]:
         """Parts to score and their steps."""
-        return ({"val": self.split.val} if val else {}) | {"test": self.split.test}
+        return {part: getattr(self.split, part) for part in parts}
 
     def data(self) -> GraphData:
         """Inputs and structure, fresh."""

@@ -16,7 +16,9 @@ from graphs.data.snapshots import Snapshot
 from graphs.model_config import StructureConfig
 
 SMALLEST = 1e-3
-"""Decayed counts below this are as good as none: features are log(1 + count / SMALLEST)."""
+"""Decayed counts below this are as good as none: log(1 + count / SMALLEST) is a feature."""
+LOG_RANGE = 7.0
+"""About log(1 / SMALLEST), which brings that feature to 1 for a count of 1."""
 
 REPUTATION_DECAYS = (0.8, 0.95, 1.0)
 """Factors by which the labels around a node shrink from step to step."""
@@ -31,7 +33,8 @@ class StructureStep:
     keys: Int[Tensor, " met"]
     """source * num_nodes + target of the pairs that met before, ascending."""
     pairs: Float[Tensor, "met pair_columns"]
-    """Of these pairs: logarithms of their decayed counts, 1 / (1 + age of the last meeting)."""
+    """Of these pairs: logarithms of their decayed counts, once of large and once of small ones,
+    1 / (1 + age of the last meeting)."""
 
     def find(self, keys: Int[Tensor, " asked"]) -> tuple[Int[Tensor, " some"], Tensor]:
         """Which of the asked pairs met before, in their order, and their features."""
@@ -92,7 +95,12 @@ class PairCounts:
         nodes = torch.cat([torch.log1p(self._node_counts), recent[:, None]], 1)
         pair_age = (self.step - self._last).double()
         pairs = torch.cat(
-            [torch.log1p(self._counts / SMALLEST) / 7, (1 / (1 + pair_age))[:, None]], 1
+            [
+                torch.log1p(self._counts),
+                torch.log1p(self._counts / SMALLEST) / LOG_RANGE,
+                (1 / (1 + pair_age))[:, None],
+            ],
+            1,
         )
         return StructureStep(nodes.float(), self._keys, pairs.float())
 
@@ -196,4 +204,4 @@ def structure_widths(config: StructureConfig) -> tuple[int, int]:
     """Columns of nodes and of pairs."""
     counted = len(config.decays) + 1 if config.decays else 0
     of_labels = 2 * len(REPUTATION_DECAYS) if config.reputation else 0
-    return counted + of_labels + config.lags, counted
+    return counted + of_labels + config.lags, counted + len(config.decays)

@@ -59,18 +59,18 @@ def score(
     options: RunOptions,
     *,
     notes: Mapping[str, float],
-    val: bool = True,
 ) -> None:
     """Score networks and baselines; write metrics.json and, of links, steps.csv and figures."""
     if config.task == "link":
-        scores, results, names = score_links(networks, config, problem, options, val=val)
+        scores, results, names = score_links(networks, config, problem, options)
         write_steps(run, results, names)
     elif config.task == "regression":
-        scores = score_values(networks, config, problem, options, val=val)
+        scores = score_values(networks, config, problem, options)
     else:
-        scores = score_classes(networks, config, problem, options, val=val)
+        scores = score_classes(networks, config, problem, options)
     run.write_metrics({**notes, **with_endings(scores)})
-    _log.info("%s", table(scores))
+    for part in config.eval.parts:
+        _log.info("%s", table(scores, part))
 
 
 def variants(
@@ -147,18 +147,18 @@ def write_steps(run: RunDirectory, results: Sequence[LinkResult], names: Sequenc
         )
 
 
-def table(scores: Mapping[str, float]) -> str:
-    """Test metrics as lines of text, a protocol and a name each."""
+def table(scores: Mapping[str, float], part: str) -> str:
+    """Metrics of a part (val or test) as lines of text, a protocol and a name each."""
     rows: dict[str, dict[str, float]] = {}
     for name, value in scores.items():
-        if name.startswith("test/"):
+        if name.startswith(f"{part}/"):
             _, protocol, who, metric = name.split("/")
             rows.setdefault(f"{protocol:<13} {who}", {})[metric] = value
     lines = [
         f"  {who:<34} " + "  ".join(f"{metric} {value:.4f}" for metric, value in row.items())
         for who, row in rows.items()
     ]
-    return "test\n" + "\n".join(lines)
+    return f"{part}\n" + "\n".join(lines)
 
 
 def _describe(problem: Problem) -> None:

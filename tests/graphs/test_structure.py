@@ -34,10 +34,9 @@ def test_counts_by_hand() -> None:
     counts.update(snapshot([(0, 1)]))
     step = counts.update(snapshot([(0, 2)]))
     assert step.keys.tolist() == [1, 2, 4, 8]
-    old, new = (math.log1p(count / 1e-3) / 7 for count in (0.5, 1.0))
-    torch.testing.assert_close(
-        step.pairs, torch.tensor([[old, 0.5], [new, 1.0], [old, 0.5], [new, 1.0]])
-    )
+    old, new = ([math.log1p(c), math.log1p(c / 1e-3) / 7] for c in (0.5, 1.0))
+    rows = [[*old, 0.5], [*new, 1.0], [*old, 0.5], [*new, 1.0]]
+    torch.testing.assert_close(step.pairs, torch.tensor(rows))
     # node 0: .5 + 1 edges; node 3 was never there
     assert step.nodes[0].tolist() == pytest.approx([math.log(2.5), 1.0])
     assert step.nodes[1].tolist() == pytest.approx([math.log(1.5), 0.5])

@@ -10,6 +10,7 @@ import torch
 
 from foretell.cli import main
 from foretell.run import check_metrics
+from graphs.config import EvalConfig
 from graphs.network import GraphNetwork
 
 GENERATED = [
@@ -161,6 +162,26 @@ def test_live_update(tmp_path: Path) -> None:
     for who in ("evolvegcn_o", "static_gcn", "decayed_pairs", "pair_memory_seen"):
         assert 0 < found[f"test/live/{who}/mrr/mean"] <= 1
     assert not any(name.startswith("test/fixed/") for name in found)
+
+
+def test_trials_on_validation_alone_do_not_look_at_the_test(tmp_path: Path) -> None:
+    path = edge_file(tmp_path)
+    table = pd.read_csv(path)
+    after_validation = table["when"] > "2024-01-17"
+    assert 0 < after_validation.sum() < len(table)
+    table.loc[after_validation, "to"] = "n0"
+    table.to_csv(tmp_path / "other.csv", index=False)
+    flags = [*SMALL, "--eval.parts", "[val]", "--structure.decays", "[0.5]"]
+    found = []
+    for name in ("edges", "other"):
+        out = tmp_path / name
+        assert run("train", *own(tmp_path / f"{name}.csv"), *flags, "--out", str(out)) == 0
+        found.append(metrics(out))
+    assert found[0] == found[1]
+    assert not any(name.startswith("test/") for name in found[0])
+    assert {"val/fixed/evolvegcn_o/map", "val/fixed/decoder_only/map"} <= found[0].keys()
+    with pytest.raises(ValueError, match=r"parts is \['val'\]"):
+        EvalConfig(protocols=["live"], parts=["val"])
 
 
 @pytest.mark.parametrize("version", ["o", "h"])

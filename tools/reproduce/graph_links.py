@@ -103,15 +103,20 @@ def numbers(work: CommandWork, who: str) -> Mapping[str, Cell]:
         "decayed_map": "test/fixed/decayed_pairs/map/mean",
         "decayed_mrr": "test/fixed/decayed_pairs/mrr/mean",
     }  # fmt: skip
-    history = (Path(work.out) / "metrics.csv").read_text().splitlines()
-    place = history[0].split(",").index("train/elapsed_s")
-    seconds = [line.split(",")[place] for line in history[1:]]
     environment = json.loads((Path(work.out) / "env.json").read_text())
     return {
         **{name: found[key] for name, key in names.items()},
-        "seconds": round(float([value for value in seconds if value][-1]), 1),
+        "seconds": seconds(Path(work.out)),
         "commit": environment["commit"] or commit(),
     }
+
+
+def seconds(out: Path) -> float:
+    """Of the training of a run, all sittings together."""
+    history = (out / "metrics.csv").read_text().splitlines()
+    place = history[0].split(",").index("train/elapsed_s")
+    known = [line.split(",")[place] for line in history[1:]]
+    return round(float([value for value in known if value][-1]), 1)
 
 
 def commit() -> str:

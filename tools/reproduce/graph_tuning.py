@@ -1,0 +1,120 @@
+"""Trials behind the `_best` presets of graphs, scored on the validation steps alone.
+
+    python tools/reproduce/graph_tuning.py --data FOLDER [--only PART ...] [--jobs N] [--table]
+
+FOLDER holds out.opsahl-ucsocial and soc-sign-bitcoinotc.csv. TRIALS is the whole search. Every row
+is `foretell graphs train --eval.parts [val]` with a preset and flags; the same command trains the
+decoder without a graph embedding, so that it has as many trials. Rows go to
+docs/results/graph_tuning.csv; a finished one is never run again. No test step is scored.
+"""
+
+import argparse
+import csv
+import logging
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from graph_links import FILES, REPOSITORY, commit  # noqa: E402
+
+from foretell.run import atomic_write  # noqa: E402
+from foretell.study import Cell, CommandWork, Row, Study, run_command  # noqa: E402
+
+RESULTS = REPOSITORY / "docs" / "results" / "graph_tuning.csv"
+RUNS = REPOSITORY / "runs" / "graph_tuning"
+MEASURES = {
+    "uci_link": ("map", "mrr"), "otc_link": ("map", "mrr"), "otc_edge": ("auc", "minority_ap"),
+}  # fmt: skip
+"""Part -> the metrics of validation that are kept; the first one ranks."""
+METRICS = (
+    "first", "second", "alone_first", "alone_second", "epochs", "best_epoch", "seconds", "commit",
+)  # fmt: skip
+CARRY = "--model.state carry --head.class_weights [] "
+TRIALS: dict[str, str] = {}
+"""<part>/<trial> -> flags on top of the preset <part>_o_paper."""
+
+
+def main() -> None:
+    """Read the command line, run, write the table."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the two files")
+    parser.add_argument("--only", nargs="+", default=list(MEASURES), choices=MEASURES)
+    parser.add_argument("--jobs", type=int, default=1, help="rows at a time, a thread each")
+    parser.add_argument("--table", action="store_true", help="run nothing, write the table")
+    options = parser.parse_args()
+    if not options.table:
+        rows = [
+            row(name, flags, options.data.resolve())
+            for name, flags in TRIALS.items()
+            if name.split("/")[0] in options.only
+        ]
+        Study(RESULTS, METRICS, jobs=options.jobs).run(rows)
+    atomic_write(RESULTS.with_suffix(".md"), page(RESULTS))
+
+
+def row(name: str, flags: str, data: Path) -> Row:
+    """One trial with seed 0."""
+    part = name.split("/")[0]
+    out = RUNS / name
+    command = (
+        "graphs", "train", "--config", f"{part}_o_paper",
+        "--data.path", str(data / FILES[part[:3]]), "--eval.parts", "[val]",
+        "--eval.trained_baselines", "[]", "--resume", "auto", "--out", str(out), *flags.split(),
+    )  # fmt: skip
+    work = partial(numbers, CommandWork(command, str(out)), MEASURES[part])
+    return Row(name, {"part": part, "flags": flags}, work)
+
+
+def numbers(work: CommandWork, measures: tuple[str, str]) -> Mapping[str, Cell]:
+    """Run a trial and pick its numbers; `alone` = the decoder without a graph embedding."""
+    found = run_command(work, threads=1)
+    who = next(name.split("/")[1] for name in found if name.endswith("/best_epoch"))
+    values: dict[str, Cell] = {}
+    for column, metric in zip(("first", "second"), measures, strict=True):
+        values[column] = found[f"val/fixed/{who}/{metric}"]
+        values[f"alone_{column}"] = found.get(f"val/fixed/decoder_only/{metric}")
+    return values | {
+        "epochs": found[f"val/{who}/epochs"],
+        "best_epoch": found[f"val/{who}/best_epoch"],
+        "seconds": seconds(Path(work.out)),
+        "commit": commit(),
+    }
+
+
+def page(path: Path) -> str:
+    """Markdown of all rows of the CSV, the best of a part first."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = []
+    for part, measures in MEASURES.items():
+        own = sorted(
+            (row for row in rows if row["part"] == part), key=lambda row: -float(row["first"])
+        )
+        first, second = measures
+        lines += [
+            f"\n## {part}: {len(own)} trials\n",
+            f"| trial | flags | {first} | {second} | without embedding: {first} | {second} "
+            "| epochs, best | minutes |",
+            "|---|---|---|---|---|---|---|---|",
+            *(_line(row) for row in own),
+        ]
+    return HEAD + "\n".join(lines) + "\n"
+
+
+def _line(row: dict[str, str]) -> str:
+    figures = (row[name] for name in ("first", "second", "alone_first", "alone_second"))
+    cells = [
+        row["name"].split("/")[1], f"`{row['flags']}`",
+        *(f"{float(value):.4f}" if value else "-" for value in figures),
+        f"{float(row['epochs']):.0f}, {float(row['best_epoch']):.0f}",
+        f"{float(row['seconds']) / 60:.1f}",
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    main()
