@@ -32,9 +32,56 @@ MEASURES = {
 METRICS = (
     "first", "second", "alone_first", "alone_second", "epochs", "best_epoch", "seconds", "commit",
 )  # fmt: skip
-CARRY = "--model.state carry --head.class_weights [] "
-TRIALS: dict[str, str] = {}
-"""<part>/<trial> -> flags on top of the preset <part>_o_paper."""
+COUNTS = "--structure.decays [0,0.3,0.6,0.9] "
+LINK = (
+    "--head.class_weights [] --negatives.kind uniform --negatives.past true "
+    "--negatives.balance true --model.tbptt 1 "
+)
+UCI = LINK + "--trainer.max_epochs 24 --trainer.check_val_every_n_epoch 3 --stop.negatives_share 1 "
+OTC = (
+    LINK + "--head.hidden_dim 100 --negatives.mult 50 --trainer.max_epochs 12 "
+    "--trainer.check_val_every_n_epoch 2 --stop.negatives_share 0.05 "
+)
+EDGE = (
+    "--structure.reputation true --model.tbptt 1 --stop.metric auc --trainer.max_epochs 30 "
+    "--trainer.check_val_every_n_epoch 2 "
+)
+TRIALS = {
+    "otc_edge/labels_alone": EDGE + "--optim.lr 0.003",
+    "otc_edge/counts": EDGE + "--structure.decays [0.6,0.9] --optim.lr 0.003",
+    "otc_edge/more_counts": EDGE + COUNTS + "--optim.lr 0.003",
+    "otc_edge/h": EDGE + "--structure.decays [0.6,0.9] --optim.lr 0.003 --model.version h",
+    "otc_edge/slow": EDGE + "--structure.decays [0.6,0.9] --optim.lr 0.001",
+    "otc_edge/small": EDGE
+    + "--structure.decays [0.6,0.9] --optim.lr 0.003 --model.hidden_dim 8 --head.hidden_dim 32",
+    "otc_edge/decay": EDGE
+    + "--structure.decays [0.6,0.9] --optim.lr 0.003 --optim.weight_decay 0.1",
+    "uci_link/o": UCI + COUNTS + "--optim.lr 0.003",
+    "uci_link/h": UCI + COUNTS + "--optim.lr 0.003 --model.version h",
+    "uci_link/o_fast": UCI + COUNTS + "--optim.lr 0.01",
+    "uci_link/h_slow": UCI + COUNTS + "--optim.lr 0.001 --model.version h",
+    "uci_link/h_small": UCI
+    + COUNTS
+    + "--optim.lr 0.003 --model.version h --model.hidden_dim 16 --features.degree log_bins",
+    "uci_link/o_two_counts": UCI + "--structure.decays [0.3,0.8] --optim.lr 0.003",
+    "uci_link/o_as_published": "--structure.decays [0,0.3,0.6,0.9] --optim.lr 0.003 "
+    "--model.tbptt 1 --trainer.max_epochs 24 --trainer.check_val_every_n_epoch 3 "
+    "--stop.negatives_share 1",
+    "otc_link/o": OTC + COUNTS + "--optim.lr 0.003",
+    "otc_link/h": OTC + COUNTS + "--optim.lr 0.003 --model.version h",
+    "otc_link/o_fast": OTC + COUNTS + "--optim.lr 0.01",
+    "otc_link/h_small": OTC
+    + COUNTS
+    + "--optim.lr 0.003 --model.version h --model.hidden_dim 16 --features.degree log_bins",
+}
+"""<part>/<trial> -> flags on top of the preset <part>_o_paper; the order is that of the runs."""
+HEAD = """# Trials behind the `_best` presets of graphs
+
+`python tools/reproduce/graph_tuning.py --data FOLDER`, seed 0, one thread a row. Figures are of the
+validation steps, all pairs, frozen parameters; no test step was scored. "Without embedding" is the
+same decoder with the same structure and no graph network, trained in the same run: it has had as
+many trials. Flags stand on top of the preset `<part>_o_paper`.
+"""
 
 
 def main() -> None:
