@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from graph_links import FILES, REPOSITORY, commit  # noqa: E402
+from graph_links import FILES, REPOSITORY, commit, seconds  # noqa: E402
 
 from foretell.run import atomic_write  # noqa: E402
 from foretell.study import Cell, CommandWork, Row, Study, run_command  # noqa: E402
