@@ -80,8 +80,14 @@ class EvolveGCN(nn.Module):
             raise ValueError("forward needs at least one step, got none")
         state = self.init_state() if state is None else state
         shared = [layer.prepare() for layer in self.layers]
-        for step in steps[:-1]:
-            _, state = self._step(step, state, shared, output=False)
+        if self.config.version == "h":
+            for step in steps[:-1]:
+                _, state = self._step(step, state, shared, output=False)
+        else:
+            state = tuple(
+                layer.evolution.evolve_alone(own, len(steps) - 1, of_layer)
+                for layer, own, of_layer in zip(self.layers, state, shared, strict=True)
+            )
         embedding, state = self._step(steps[-1], state, shared, output=True)
         assert embedding is not None
         return embedding, state
@@ -106,8 +112,7 @@ class EvolveGCN(nn.Module):
         for place, (layer, own) in enumerate(zip(self.layers, state, strict=True)):
             own = layer.evolve(own, step, features, shared[place])
             evolved.append(own)
-            later_weights = self.config.version == "h" and place + 1 < len(self.layers)
-            if output or later_weights:
+            if output or place + 1 < len(self.layers):
                 features = layer.convolve(step, features, own.weight[0])
         if output and self.config.skip_features:
             features = torch.cat([features, step.dense_features.to(features.dtype)], dim=1)

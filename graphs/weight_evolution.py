@@ -44,6 +44,10 @@ class StaticWeight(nn.Module):
         """The weight as it is now, whatever the optimiser did since `state`."""
         return self.init_state()
 
+    def evolve_alone(self, state: StaticState, count: int, shared: None = None) -> StaticState:
+        """As `evolve`, however often."""
+        return self.init_state()
+
 
 class CellWeight(nn.Module):
     """A matrix GRU or LSTM, fed with a summary of the nodes (-H) or with the weight itself (-O)."""
@@ -70,6 +74,10 @@ class CellWeight(nn.Module):
         if summary is None:
             return self.cell.self_step(state, gates=shared)
         return self.cell.step(summary[None], state, gates=shared)[1]
+
+    def evolve_alone(self, state: Any, count: int, shared: Gates | None = None) -> Any:
+        """`count` steps of -O."""
+        return self.cell.self_steps(state, count, gates=shared)
 
 
 class MixerState(NamedTuple):
@@ -129,6 +137,12 @@ class MixerWeight(nn.Module):
             largest = self.bound * self.initial.norm()
             change = change * (largest / change.norm().clamp(min=1e-12)).clamp(max=1.0)
         return MixerState((self.initial + change)[None], inner)
+
+    def evolve_alone(self, state: MixerState, count: int, shared: None = None) -> MixerState:
+        """`count` steps of -O."""
+        for _ in range(count):
+            state = self.evolve(state)
+        return state
 
 
 def build_evolution(

@@ -169,6 +169,18 @@ class MatrixRecurrence(SequenceMixer):
                 gates = self.gates(own=True, dtype=state.weight.dtype)
             return self._self_update(state, gates)
 
+    def self_steps(self, state: Any, count: int, *, gates: Gates | None = None) -> Any:
+        """The state after `count` times `self_step`.
+
+        Args:
+            state: Before the first step.
+            count: At least 0.
+            gates: Of `gates(own=True)`.
+        """
+        for _ in range(count):
+            state = self.self_step(state, gates=gates)
+        return state
+
     def _with_input(self, of_input: Tensor, of_weight: Tensor) -> Tensor:
         """What multiplies W where W is the input as well."""
         raise NotImplementedError
@@ -193,6 +205,28 @@ class MatrixGRU(MatrixRecurrence):
         """Start from a given W: the identity."""
         return MatrixGruState(weight.to(state_dtype(weight)))
 
+    def self_steps(
+        self, state: MatrixGruState, count: int, *, gates: Gates | None = None
+    ) -> MatrixGruState:
+        """As the base class's loop, with one backward pass for all steps: the gradients of the
+        gates' matrices are one product each, not one a step."""
+        if count < 2:
+            few: MatrixGruState = super().self_steps(state, count, gates=gates)
+            return few
+        self._check_state(state, len(state.weight))
+        with torch.autocast(state.weight.device.type, enabled=False):
+            if gates is None:
+                gates = self.gates(own=True, dtype=state.weight.dtype)
+            batch = len(state.weight)
+            last: Tensor = _SelfSteps.apply(  # type: ignore[no-untyped-call]
+                state.weight.movedim(0, 1).flatten(1),
+                torch.cat([gates.of_weight, gates.of_input_last]),
+                gates.of_weight_last,
+                gates.bias.repeat(1, batch),
+                count,
+            )
+        return MatrixGruState(last.unflatten(1, (batch, self.cols)).movedim(1, 0))
+
     def _with_input(self, of_input: Tensor, of_weight: Tensor) -> Tensor:
         return torch.cat([of_input[:2] + of_weight[:2], of_weight[2:]])
 
@@ -211,6 +245,53 @@ class MatrixGRU(MatrixRecurrence):
     def _sigmoids(self, total: Tensor) -> tuple[Tensor, Tensor]:
         z, r = torch.sigmoid(total).unflatten(1, (2, self.input_dim)).unbind(1)
         return z, r
+
+
+class _SelfSteps(torch.autograd.Function):
+    """Steps of a GRU that is fed with itself, rows of the batch beside each other as columns.
+
+    W' = (1 - Z) W + Z N from P = M W + B with Z, R = sigmoid(P_z, P_r), N = tanh(P_n + V (R W)).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, weight: Tensor, of_self: Tensor, of_reset: Tensor, bias: Tensor, count: int
+    ) -> Tensor:
+        rows, kept = len(of_reset), []
+        for _ in range(count):
+            total = torch.addmm(bias, of_self, weight)
+            gates = total[: 2 * rows].sigmoid_()
+            z, r = gates[:rows], gates[rows:]
+            shown = r * weight
+            n = torch.addmm(total[2 * rows :], of_reset, shown).tanh_()
+            kept += [weight, gates, shown, n]
+            weight = torch.lerp(weight, n, z)
+        ctx.save_for_backward(of_self, of_reset, *kept)
+        return weight
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+        of_self, of_reset, *kept = ctx.saved_tensors
+        rows, count = len(of_reset), len(kept) // 4
+        # d/dP of all steps beside each other, so that the matrices get one product each
+        totals = grad.new_empty(count, 3 * rows, grad.shape[1])
+        for step in reversed(range(count)):
+            weight, gates, shown, n = kept[4 * step : 4 * step + 4]
+            z, r, total = gates[:rows], gates[rows:], totals[step]
+            of_z, of_r, of_n = total[:rows], total[rows : 2 * rows], total[2 * rows :]
+            through = grad * z
+            torch.mul(through, 1 - n * n, out=of_n)
+            torch.mul(grad, n - weight, out=of_z)
+            of_shown = of_reset.T @ of_n
+            torch.mul(of_shown, weight, out=of_r)
+            total[: 2 * rows].mul_(gates).mul_(1 - gates)
+            grad = (grad - through).addcmul_(of_shown, r).addmm_(of_self.T, total)
+        flat = totals.movedim(1, 0).flatten(1)
+        weights, shown = (torch.cat(kept[k::4], 1) for k in (0, 2))
+        return (
+            grad, flat @ weights.T, flat[2 * rows :] @ shown.T, totals.sum(0), None,
+        )  # fmt: skip
 
 
 class MatrixLSTM(MatrixRecurrence):

@@ -68,3 +68,33 @@ def test_summary_of_nodes():
     assert torch.autograd.grad(top.sum(), nodes)[0][1:].abs().min() > 0
     with pytest.raises(ValueError, match="at least one node"):
         summarise(nodes[:0], score, 2)
+
+
+@pytest.mark.parametrize("cell_class", [MatrixGRU, MatrixLSTM])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_steps_on_itself_equal_the_loop_of_steps(cell_class, batch, count):
+    cell, _, state = cell_and_input(cell_class, batch=batch)
+    state = type(state)(*(part.detach().requires_grad_() for part in state))
+    looped = state
+    for _ in range(count):
+        _, looped = cell.step(looped.weight, looped)
+    factors = torch.linspace(-1, 2, 12 * batch, dtype=torch.float64).reshape(batch, 4, 3)
+    wanted = [*cell.parameters(), *state]
+    expected = torch.autograd.grad((looped.weight * factors).sum(), wanted, allow_unused=True)
+    found = cell.self_steps(state, count)
+    for one, other in zip(found, looped, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    grads = torch.autograd.grad((found.weight * factors).sum(), wanted, allow_unused=True)
+    for one, other in zip(grads, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
+
+
+def test_gradients_of_steps_on_itself():
+    cell, _, state = cell_and_input(MatrixGRU, batch=1)
+    weight = state.weight.detach().requires_grad_()
+    parameters = tuple(cell.parameters())
+    assert torch.autograd.gradcheck(
+        lambda weight, *_: cell.self_steps(cell.seed_state(weight), 3).weight,
+        (weight, *parameters),
+    )
