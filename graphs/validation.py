@@ -2,7 +2,7 @@
 
 from graphs.class_walk import TrainedClasses, TrainedValues
 from graphs.data.splits import Split, Target
-from graphs.evaluation.fixed import evaluate_sampled
+from graphs.evaluation.fixed import evaluate_fixed, evaluate_sampled
 from graphs.evaluation.labels import evaluate_labels, minority_class
 from graphs.evaluation.values import evaluate_values
 from graphs.graph_data import GraphData
@@ -18,13 +18,19 @@ def validate(
 ) -> dict[str, float]:
     """Metrics over the validation steps: `map`, `mrr` of links; of classes and numbers theirs.
 
-    Links: all positives and a seeded share of the other pairs, the same in every epoch.
+    Links: all positives and a seeded share of the other pairs, the same in every epoch; all of
+    them in blocks where the share is 1.
     """
     sequence, builder = data.sequence, data.builder
     match task := network.config.task:
         case "link":
             links = {"model": TrainedLinks(network, builder, sequence.num_nodes)}
-            results = evaluate_sampled(links, sequence, split.val, seed=seed, share=negatives_share)
+            if negatives_share == 1:
+                results = evaluate_fixed(links, sequence, split.val, many=0, quiet=True)
+            else:
+                results = evaluate_sampled(
+                    links, sequence, split.val, seed=seed, share=negatives_share
+                )
             return results["model"].means
         case "edge" | "node":
             target = TARGETS[task]
