@@ -110,7 +110,8 @@ def row(name: str, flags: str, data: Path) -> Row:
     command = (
         "graphs", "train", "--config", f"{part}_o_paper",
         "--data.path", str(data / FILES[part[:3]]), "--eval.parts", "[val]",
-        "--eval.trained_baselines", "[]", "--eval.baselines", "off", "--resume", "auto", "--out", str(out), *flags.split(),
+        "--eval.trained_baselines", "[]", "--eval.baselines", "off", "--resume", "auto",
+        "--out", str(out), *flags.split(),
     )  # fmt: skip
     work = partial(numbers, CommandWork(command, str(out)), MEASURES[part])
     return Row(name, {"part": part, "flags": flags}, work)
