@@ -43,8 +43,8 @@ HEAD = """# The best presets of graphs
 
 `python tools/reproduce/graph_best.py --data FOLDER`, one thread a row. Fixed split, parameters
 frozen, settings and epochs chosen on validation ([trials](graph_tuning.md)), each row scored once
-on the test. Links: all ordered pairs, mean-rank ties; edge classes: AUC and F1 of the rarer class at
-the threshold that is best on validation. `decoder alone` = the same decoder and structure without a
+on the test. Links: all ordered pairs, mean-rank ties; edge classes: AUC and F1 of the rarer class
+at the threshold that is best on validation. `decoder alone` = the same decoder and structure without a
 graph embedding, from the same run; what EvolveGCN adds is the paired difference to it. Mean ±
 sample standard deviation over seeds.
 
@@ -126,8 +126,8 @@ def page(path: Path) -> str:
     minutes = statistics.fmean(float(row["seconds"]) for row in rows) / 60
     return (
         HEAD + "\n".join(lines)
-        + f"\n\n{len(rows)} rows of {scored} configurations, each scored once on the test; EvolveGCN "
-        f"trains for {minutes:.1f} minutes a row; commit {commits}.\n"
+        + f"\n\n{len(rows)} rows of {scored} configurations, each scored once on the test; "
+        f"EvolveGCN trains for {minutes:.1f} minutes a row; commit {commits}.\n"
     )  # fmt: skip
 
 
