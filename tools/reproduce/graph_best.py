@@ -44,9 +44,9 @@ HEAD = """# The best presets of graphs
 `python tools/reproduce/graph_best.py --data FOLDER`, one thread a row. Fixed split, parameters
 frozen, settings and epochs chosen on validation ([trials](graph_tuning.md)), each row scored once
 on the test. Links: all ordered pairs, mean-rank ties; edge classes: AUC and F1 of the rarer class
-at the threshold that is best on validation. `decoder alone` = the same decoder and structure without a
-graph embedding, from the same run; what EvolveGCN adds is the paired difference to it. Mean ±
-sample standard deviation over seeds.
+at the threshold that is best on validation. `decoder alone` = the same decoder and structure
+without a graph embedding, from the same run; what EvolveGCN adds is the paired difference to it.
+Mean ± sample standard deviation over seeds.
 
 | preset | seeds | metric | EvolveGCN | decoder alone | difference | untrained | published |
 |---|---|---|---|---|---|---|---|
