@@ -37,7 +37,9 @@ LINK = (
     "--head.class_weights [] --negatives.kind uniform --negatives.past true "
     "--negatives.balance true --model.tbptt 1 "
 )
-UCI = LINK + "--trainer.max_epochs 24 --trainer.check_val_every_n_epoch 3 --stop.negatives_share 1 "
+WATCHED = "--trainer.check_val_every_n_epoch 3 --stop.negatives_share 1 "
+UCI = LINK + "--trainer.max_epochs 24 " + WATCHED
+UCI_LONG = LINK + "--trainer.max_epochs 60 " + WATCHED
 OTC = (
     LINK + "--head.hidden_dim 100 --negatives.mult 50 --trainer.max_epochs 12 "
     "--trainer.check_val_every_n_epoch 2 --stop.negatives_share 0.05 "
@@ -73,6 +75,12 @@ TRIALS = {
     "otc_link/h_small": OTC
     + COUNTS
     + "--optim.lr 0.003 --model.version h --model.hidden_dim 16 --features.degree log_bins",
+    "uci_link/h_small_long": UCI_LONG
+    + COUNTS
+    + "--optim.lr 0.003 --model.version h --model.hidden_dim 16 --features.degree log_bins",
+    "uci_link/o_small_long": UCI_LONG
+    + COUNTS
+    + "--optim.lr 0.003 --model.hidden_dim 16 --features.degree log_bins",
 }
 """<part>/<trial> -> flags on top of the preset <part>_o_paper; the order is that of the runs."""
 HEAD = """# Trials behind the `_best` presets of graphs
