@@ -2,21 +2,21 @@
 
 `<data>_<task>_<o|h>` has the released code's behaviour and hyper-parameters, `..._paper` the same
 hyper-parameters with the paper's cell and carried state, `<data>_<task>_best` ours, chosen on
-validation (docs/results/graphs.md). A test compares the files with the tables.
+validation (docs/results/graph_tuning.md). A test compares the files with the tables.
 """
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
 from foretell.config import TrainerConfig, to_dict
 from graphs.config import NegativesConfig, OptimConfig, StopConfig, TrainConfig
 from graphs.data_config import DataConfig, SplitConfig
-from graphs.model_config import HeadConfig, ModelConfig
+from graphs.model_config import FeatureConfig, HeadConfig, ModelConfig, StructureConfig
 
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "graphs"
 LONGEST = 150
@@ -40,6 +40,7 @@ KIND = {
     "sbm": "sbm", "otc": "bitcoin", "alpha": "bitcoin", "uci": "konect", "as": "as733",
     "reddit": "reddit", "elliptic": "elliptic",
 }  # fmt: skip
+WHAT = {"link": "links", "edge": "edge classes", "node": "node classes"}
 TRAIN_SHARE = {"uci": 0.71, "reddit": 0.71, "elliptic": 0.65}
 NAMES = {
     "sbm": "a stochastic block model", "otc": "Bitcoin OTC", "alpha": "Bitcoin Alpha",
@@ -69,10 +70,60 @@ PUBLISHED = {
 """Of the released code's files; its own limits of epochs are 100 to 1,000."""
 
 
+COUNTS = StructureConfig(decays=[0.0, 0.3, 0.6, 0.9])
+ALL_PAIRS = NegativesConfig(kind="uniform", past=True, balance=True)
+"""Pairs that met before are all there, and drawn ones stand for the rest."""
+
+
+@dataclass(frozen=True)
+class Best:
+    """The winner of tools/reproduce/graph_tuning.py: what it changes of the paper's settings."""
+
+    of: str
+    """Data on which it won."""
+    version: Literal["h", "o"]
+    model: dict[str, Any]
+    structure: StructureConfig
+    optim: OptimConfig
+    head: HeadConfig
+    epochs: int
+    validate_every: int
+    stop: StopConfig
+    negatives: NegativesConfig = NegativesConfig()
+    features: FeatureConfig = FeatureConfig()
+
+
+UCI_LINK = Best(
+    of="uci", version="h", model={"hidden_dim": 16}, structure=COUNTS, optim=OptimConfig(lr=0.003),
+    head=HeadConfig(), epochs=60, validate_every=3, stop=StopConfig(negatives_share=1.0),
+    negatives=ALL_PAIRS, features=FeatureConfig(degree="log_bins"),
+)  # fmt: skip
+OTC_LINK = replace(
+    UCI_LINK, of="otc", epochs=12, validate_every=2, stop=StopConfig(negatives_share=0.05)
+)
+OTC_EDGE = Best(
+    of="otc", version="o", model={"hidden_dim": 32},
+    structure=StructureConfig(decays=[0.6, 0.9], reputation=True), optim=OptimConfig(lr=0.001),
+    head=HeadConfig(hidden_dim=316, class_weights=[0.8, 0.2]), epochs=30, validate_every=2,
+    stop=StopConfig(patience=100, metric="auc"),
+)  # fmt: skip
+ELLIPTIC_NODE = Best(
+    of="none", version="o", model={"hidden_dim": 256, "skip_features": True},
+    structure=StructureConfig(), optim=OptimConfig(lr=0.001),
+    head=HeadConfig(hidden_dim=307, class_weights=[0.35, 0.65]), epochs=LONGEST, validate_every=5,
+    stop=StopConfig(patience=100),
+)  # fmt: skip
+BEST = {
+    ("uci", "link"): UCI_LINK, ("sbm", "link"): UCI_LINK, ("otc", "link"): OTC_LINK,
+    ("alpha", "link"): OTC_LINK, ("as", "link"): OTC_LINK, ("otc", "edge"): OTC_EDGE,
+    ("alpha", "edge"): OTC_EDGE, ("reddit", "edge"): OTC_EDGE, ("elliptic", "node"): ELLIPTIC_NODE,
+}  # fmt: skip
+
+
 def presets() -> Iterator[tuple[str, TrainConfig, str]]:
     """Name, configuration and first line of every preset."""
     for (data, task, version), row in PUBLISHED.items():
-        what = {"link": "links", "edge": "edge classes", "node": "node classes"}[task]
+        what = WHAT[task]
         title = f"EvolveGCN-{version.upper()} on {NAMES[data]}, {what}"
         official = _published(data, task, version, row)
         yield f"{data}_{task}_{version}", official, f"{title}, as the released code runs it."
@@ -80,6 +131,14 @@ def presets() -> Iterator[tuple[str, TrainConfig, str]]:
             f"{data}_{task}_{version}_paper", _paper(official),
             f"{title}, with the paper's cell and a state carried along time.",
         )  # fmt: skip
+    for (data, task), best in BEST.items():
+        title = f"EvolveGCN-{best.version.upper()} on {NAMES[data]}, {WHAT[task]}"
+        why = f"with the settings that won on {NAMES.get(best.of)}; not tried on this data"
+        if best.of == data:
+            why = "ours, chosen on validation"
+        elif best.of == "none":
+            why = "features beside the embedding; not tried on this data"
+        yield f"{data}_{task}_best", _best(data, task, best), f"{title}: {why}."
 
 
 def _published(data: str, task: Any, version: Any, row: Published) -> TrainConfig:
@@ -113,6 +172,25 @@ def _paper(official: TrainConfig) -> TrainConfig:
         optim=official.optim,
         stop=official.stop,
         trainer=official.trainer,
+    )
+
+
+def _best(data: str, task: Any, best: Best) -> TrainConfig:
+    """A carried state, an optimiser step for each time step."""
+    return TrainConfig(
+        task=task,
+        data=DataConfig(kind=KIND[data]),  # type: ignore[arg-type]
+        split=SplitConfig(train_share=TRAIN_SHARE.get(data, 0.7)),
+        features=best.features,
+        model=ModelConfig(version=best.version, state="carry", tbptt=1, **best.model),
+        head=best.head,
+        structure=best.structure,
+        negatives=best.negatives,
+        optim=best.optim,
+        stop=best.stop,
+        trainer=replace(
+            _trainer(), max_epochs=best.epochs, check_val_every_n_epoch=best.validate_every
+        ),
     )
 
 

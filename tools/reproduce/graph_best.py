@@ -34,23 +34,30 @@ PARTS = {
     "otc_edge": (EDGE, "reputation"),
 }
 """Preset without _best -> its two metrics, the untrained baseline."""
-WHO = ("model", "alone", "untrained")
+ALONE = {
+    "uci_link": "",
+    "otc_link": "",
+    "otc_edge": "",
+}
+"""Flags that give the decoder alone the settings of its own best trial."""
+PLACES = ("first", "second")
 METRICS = (
-    *(f"{who}_{place}" for who in WHO for place in ("first", "second")),
-    "val_first", "alone_val_first", "epochs", "best_epoch", "seconds", "commit",
+    *(f"{who}_{place}" for who in ("model", "alone", "untrained") for place in PLACES),
+    "val_first", "epochs", "best_epoch", "seconds", "commit",
 )  # fmt: skip
 HEAD = """# The best presets of graphs
 
 `python tools/reproduce/graph_best.py --data FOLDER`, one thread a row. Fixed split, parameters
 frozen, settings and epochs chosen on validation ([trials](graph_tuning.md)), each row scored once
 on the test. Links: all ordered pairs, mean-rank ties; edge classes: AUC and F1 of the rarer class
-at the threshold that is best on validation. `decoder alone` = the same decoder and structure
-without a graph embedding, from the same run; what EvolveGCN adds is the paired difference to it.
-Mean ± sample standard deviation over seeds.
+at the threshold that is best on validation. Decoder alone: the same structure without a graph
+embedding, once with the preset's settings in the same run, once with those of its own best trial;
+what EvolveGCN adds is the difference to the latter, paired by seed. Mean ± sample standard
+deviation over seeds.
 
-| preset | seeds | metric | EvolveGCN | decoder alone | difference | untrained | published |
-|---|---|---|---|---|---|---|---|
-"""
+| preset | seeds | metric | EvolveGCN | decoder alone, same settings | own settings | EvolveGCN adds | untrained | published |
+|---|---|---|---|---|---|---|---|---|
+"""  # noqa: E501
 PUBLISHED = {"uci_link": (".0270", ".1379"), "otc_link": (".0028", ".0968")}
 """The better EvolveGCN row of arXiv 1902.10191, table 2."""
 
@@ -65,45 +72,47 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one epoch, written to runs/")
     options = parser.parse_args()
     rows = [
-        row(part, seed, options.data.resolve(), smoke=options.smoke)
+        row(part, seed, options.data.resolve(), alone=alone, smoke=options.smoke)
         for seed in range(1 if options.smoke else SEEDS)
         for part in options.only
+        for alone in (False, True)
     ]
     path = RUNS / "smoke.csv" if options.smoke else RESULTS
     Study(path, METRICS, jobs=options.jobs).run(rows)
     atomic_write(path.with_suffix(".md"), page(path))
 
 
-def row(part: str, seed: int, data: Path, *, smoke: bool) -> Row:
-    """One preset and seed."""
-    out = RUNS / ("smoke" if smoke else "rows") / f"{part}_{seed}"
+def row(part: str, seed: int, data: Path, *, alone: bool, smoke: bool) -> Row:
+    """One seed of a preset, or of the decoder alone with its own settings."""
+    configuration = f"{part}_alone" if alone else part
+    out = RUNS / ("smoke" if smoke else "rows") / f"{configuration}_{seed}"
     command = (
         "graphs", "train", "--config", f"{part}_best", "--data.path", str(data / FILES[part[:3]]),
         "--eval.trained_baselines", "[]", "--seed", str(seed), "--resume", "auto",
         "--out", str(out),
     )  # fmt: skip
+    if alone:
+        command += ("--structure.embedding", "off", *ALONE[part].split())
     if smoke:
         command += ("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1")
     work = partial(numbers, CommandWork(command, str(out)), part)
-    return Row(f"{part}/{seed}", {"part": part, "seed": seed}, work)
+    return Row(f"{configuration}/{seed}", {"configuration": configuration, "seed": seed}, work)
 
 
 def numbers(work: CommandWork, part: str) -> Mapping[str, Cell]:
-    """Run a row and pick its numbers."""
+    """Run a row and pick its numbers; the decoder alone has no other beside it."""
     found = run_command(work, threads=1)
     measures, untrained = PARTS[part]
-    who = next(
-        name.split("/")[1]
-        for name in found
-        if name.endswith("/best_epoch") and "/decoder_only/" not in name
-    )
+    trained = [name.split("/")[1] for name in found if name.endswith("/best_epoch")]
+    who = next((name for name in trained if name != "decoder_only"), "decoder_only")
+    names = {"model": who, "alone": None if trained == [who] else "decoder_only"}
     values: dict[str, Cell] = {}
-    for row_name, name in zip(WHO, (who, "decoder_only", untrained), strict=True):
-        for place, measure in zip(("first", "second"), measures, strict=True):
-            values[f"{row_name}_{place}"] = found[f"test/fixed/{name}/{measure}/mean"]
+    for column, name in (names | {"untrained": untrained}).items():
+        for place, measure in zip(PLACES, measures, strict=True):
+            key = f"test/fixed/{name}/{measure}/mean"
+            values[f"{column}_{place}"] = None if name is None else found[key]
     return values | {
         "val_first": found[f"val/fixed/{who}/{measures[0]}"],
-        "alone_val_first": found[f"val/fixed/decoder_only/{measures[0]}"],
         "epochs": found[f"val/{who}/epochs"],
         "best_epoch": found[f"val/{who}/best_epoch"],
         "seconds": seconds(Path(work.out)),
@@ -117,26 +126,36 @@ def page(path: Path) -> str:
         rows = list(csv.DictReader(file))
     lines = []
     for part, (measures, _) in PARTS.items():
-        own = [row for row in rows if row["part"] == part]
-        for place, measure in zip(("first", "second"), measures, strict=True):
-            if own:
-                lines.append(_line(part, measure, place, own))
-    scored = len({row["part"] for row in rows})
+        own, alone = (
+            {row["seed"]: row for row in rows if row["configuration"] == name}
+            for name in (part, f"{part}_alone")
+        )
+        both = [seed for seed in own if seed in alone]
+        for place, measure in zip(PLACES, measures, strict=True):
+            if both:
+                pairs = [(own[seed], alone[seed]) for seed in both]
+                lines.append(_line(part, measure, place, pairs))
+    scored = len({row["configuration"] for row in rows})
     commits = ", ".join(sorted({row["commit"][:10] for row in rows}))
-    minutes = statistics.fmean(float(row["seconds"]) for row in rows) / 60
     return (
         HEAD + "\n".join(lines)
         + f"\n\n{len(rows)} rows of {scored} configurations, each scored once on the test; "
-        f"EvolveGCN trains for {minutes:.1f} minutes a row; commit {commits}.\n"
+        f"commit {commits}.\n"
     )  # fmt: skip
 
 
-def _line(part: str, measure: str, place: str, rows: Sequence[dict[str, str]]) -> str:
-    model, alone, untrained = ([float(row[f"{who}_{place}"]) for row in rows] for who in WHO)
+def _line(
+    part: str, measure: str, place: str, pairs: Sequence[tuple[dict[str, str], dict[str, str]]]
+) -> str:
+    model, same, untrained = (
+        [float(own[f"{who}_{place}"]) for own, _ in pairs]
+        for who in ("model", "alone", "untrained")
+    )
+    alone = [float(other[f"model_{place}"]) for _, other in pairs]
     gains = [one - other for one, other in zip(model, alone, strict=True)]
-    published = PUBLISHED.get(part, ("-", "-"))[("first", "second").index(place)]
+    published = PUBLISHED.get(part, ("-", "-"))[PLACES.index(place)]
     cells = [
-        f"{part}_best", str(len(rows)), measure, _spread(model), _spread(alone),
+        f"{part}_best", str(len(pairs)), measure, _spread(model), _spread(same), _spread(alone),
         _spread(gains, sign="+"), f"{untrained[0]:.4f}", published,
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
