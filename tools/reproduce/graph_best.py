@@ -19,7 +19,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from graph_links import FILES, REPOSITORY, commit, seconds  # noqa: E402
+from graph_links import FILES, REPOSITORY, facts  # noqa: E402
 
 from foretell.run import atomic_write  # noqa: E402
 from foretell.study import Cell, CommandWork, Row, Study, run_command  # noqa: E402
@@ -39,7 +39,8 @@ ALONE = {
     "otc_link": "",
     "otc_edge": "",
 }
-"""Flags that give the decoder alone the settings of its own best trial."""
+"""Flags that give the decoder alone the settings of its own best trial; empty = the preset's, so
+that the row within the preset's run is it."""
 PLACES = ("first", "second")
 METRICS = (
     *(f"{who}_{place}" for who in ("model", "alone", "untrained") for place in PLACES),
@@ -76,6 +77,7 @@ def main() -> None:
         for seed in range(1 if options.smoke else SEEDS)
         for part in options.only
         for alone in (False, True)
+        if not alone or ALONE[part]
     ]
     path = RUNS / "smoke.csv" if options.smoke else RESULTS
     Study(path, METRICS, jobs=options.jobs).run(rows)
@@ -111,13 +113,8 @@ def numbers(work: CommandWork, part: str) -> Mapping[str, Cell]:
         for place, measure in zip(PLACES, measures, strict=True):
             key = f"test/fixed/{name}/{measure}/mean"
             values[f"{column}_{place}"] = None if name is None else found[key]
-    return values | {
-        "val_first": found[f"val/fixed/{who}/{measures[0]}"],
-        "epochs": found[f"val/{who}/epochs"],
-        "best_epoch": found[f"val/{who}/best_epoch"],
-        "seconds": seconds(Path(work.out)),
-        "commit": commit(),
-    }
+    values["val_first"] = found[f"val/fixed/{who}/{measures[0]}"]
+    return values | facts(found, who, Path(work.out))
 
 
 def page(path: Path) -> str:
@@ -130,10 +127,10 @@ def page(path: Path) -> str:
             {row["seed"]: row for row in rows if row["configuration"] == name}
             for name in (part, f"{part}_alone")
         )
-        both = [seed for seed in own if seed in alone]
+        both = [seed for seed in own if seed in alone or not ALONE[part]]
         for place, measure in zip(PLACES, measures, strict=True):
             if both:
-                pairs = [(own[seed], alone[seed]) for seed in both]
+                pairs = [(own[seed], alone.get(seed, {})) for seed in both]
                 lines.append(_line(part, measure, place, pairs))
     scored = len({row["configuration"] for row in rows})
     commits = ", ".join(sorted({row["commit"][:10] for row in rows}))
@@ -151,7 +148,7 @@ def _line(
         [float(own[f"{who}_{place}"]) for own, _ in pairs]
         for who in ("model", "alone", "untrained")
     )
-    alone = [float(other[f"model_{place}"]) for _, other in pairs]
+    alone = [float(other[f"model_{place}"]) for _, other in pairs if other] or same
     gains = [one - other for one, other in zip(model, alone, strict=True)]
     published = PUBLISHED.get(part, ("-", "-"))[PLACES.index(place)]
     cells = [

@@ -99,24 +99,23 @@ def numbers(work: CommandWork, who: str) -> Mapping[str, Cell]:
         "map": f"{test}/map/mean", "mrr": f"{test}/mrr/mean",
         "mrr_one_vs_many": f"{test}/mrr_one_vs_many/mean",
         "val_map": f"{val}/map", "val_mrr": f"{val}/mrr",
-        "epochs": f"val/{who}/epochs", "best_epoch": f"val/{who}/best_epoch",
         "decayed_map": "test/fixed/decayed_pairs/map/mean",
         "decayed_mrr": "test/fixed/decayed_pairs/mrr/mean",
     }  # fmt: skip
-    environment = json.loads((Path(work.out) / "env.json").read_text())
-    return {
-        **{name: found[key] for name, key in names.items()},
-        "seconds": seconds(Path(work.out)),
-        "commit": environment["commit"] or commit(),
-    }
+    return {name: found[key] for name, key in names.items()} | facts(found, who, Path(work.out))
 
 
-def seconds(out: Path) -> float:
-    """Of the training of a run, all sittings together."""
+def facts(found: Mapping[str, Cell], who: str, out: Path) -> dict[str, Cell]:
+    """Epochs, seconds of training in all sittings together, and the commit of a finished run."""
     history = (out / "metrics.csv").read_text().splitlines()
     place = history[0].split(",").index("train/elapsed_s")
-    known = [line.split(",")[place] for line in history[1:]]
-    return round(float([value for value in known if value][-1]), 1)
+    elapsed = [line.split(",")[place] for line in history[1:]]
+    return {
+        "epochs": found[f"val/{who}/epochs"],
+        "best_epoch": found[f"val/{who}/best_epoch"],
+        "seconds": round(float([value for value in elapsed if value][-1]), 1),
+        "commit": json.loads((out / "env.json").read_text())["commit"] or commit(),
+    }
 
 
 def commit() -> str:

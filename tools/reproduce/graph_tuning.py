@@ -18,7 +18,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from graph_links import FILES, REPOSITORY, commit, seconds  # noqa: E402
+from graph_links import FILES, REPOSITORY, facts  # noqa: E402
 
 from foretell.run import atomic_write  # noqa: E402
 from foretell.study import Cell, CommandWork, Row, Study, run_command  # noqa: E402
@@ -133,12 +133,7 @@ def numbers(work: CommandWork, measures: tuple[str, str]) -> Mapping[str, Cell]:
     for column, metric in zip(("first", "second"), measures, strict=True):
         values[column] = found[f"val/fixed/{who}/{metric}"]
         values[f"alone_{column}"] = found.get(f"val/fixed/decoder_only/{metric}")
-    return values | {
-        "epochs": found[f"val/{who}/epochs"],
-        "best_epoch": found[f"val/{who}/best_epoch"],
-        "seconds": seconds(Path(work.out)),
-        "commit": commit(),
-    }
+    return values | facts(found, who, Path(work.out))
 
 
 def page(path: Path) -> str:
