@@ -26,8 +26,9 @@ class NegativesConfig:
 
     mult: float = 50.0
     """Their number over that of the positives."""
-    kind: Literal["smart", "uniform"] = "smart"
-    """Smart: sources of the positives with nodes active in the window, as in the released code."""
+    kind: Literal["smart", "uniform", "strata"] = "smart"
+    """Smart: sources of the positives with nodes active in the window, as in the released code.
+    Strata: half of them between nodes active in the last steps, the others elsewhere."""
     past: bool = False
     """Add every pair that met before and does not meet now."""
     balance: bool = False
@@ -36,8 +37,8 @@ class NegativesConfig:
     def __post_init__(self) -> None:
         if self.mult <= 0:
             raise ValueError(f"mult must be positive, got {self.mult}")
-        if self.balance and self.kind != "uniform":
-            raise ValueError("balance needs kind uniform: other draws do not stand for all pairs")
+        if self.balance and self.kind == "smart":
+            raise ValueError("balance needs kind uniform or strata: smart draws leave pairs out")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Pairs without an edge, drawn for training."""
 
+from collections.abc import Sequence
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 SURPLUS = 1.1
@@ -70,17 +72,61 @@ def without(keys: Int[Tensor, " keys"], removed: Int[Tensor, " removed"]) -> Int
     return keys[removed[place] != keys]
 
 
-def balanced_weights(
-    num_positives: int, num_past: int, num_drawn: int, *, num_nodes: int
-) -> Float[Tensor, " pairs"]:
-    """Weights that let a sample stand for all N^2 pairs, in the order positive, past, drawn.
+def sample_strata(
+    taken: Int[Tensor, " taken"],
+    active: Int[Tensor, " active"],
+    count: int,
+    *,
+    num_nodes: int,
+    generator: torch.Generator | None = None,
+) -> list[tuple[Int[Tensor, " _"], int]]:
+    """Half of the pairs between active nodes, about half of them elsewhere.
 
-    Positives and pairs of the past are all there and weigh 1; the drawn ones share what is left.
+    Where most edges are between few active nodes, weights of pairs that stand for all others are
+    then far more even than those of a uniform draw.
+
+    Args:
+        taken: Keys of pairs to leave out, ascending.
+        active: The active nodes, each once.
+        count: How many in all, at most.
+        num_nodes: N.
+        generator: Of the draws.
+
+    Returns:
+        Keys of each stratum, and how many pairs there are in it.
     """
-    weights = torch.ones(num_positives + num_past + num_drawn)
-    if num_drawn:
-        weights[num_positives + num_past :] = (num_nodes**2 - num_positives - num_past) / num_drawn
-    return weights
+    is_active = torch.zeros(num_nodes, dtype=torch.bool)
+    is_active[active] = True
+
+    def inside(keys: Int[Tensor, " keys"]) -> Bool[Tensor, " keys"]:
+        return is_active[keys // num_nodes] & is_active[keys % num_nodes]
+
+    every = torch.arange(num_nodes)
+    half = count // 2
+    of_active = sample_negatives(
+        taken, active, active, half, num_nodes=num_nodes, generator=generator
+    )
+    anywhere = sample_negatives(
+        taken, every, every, count - half, num_nodes=num_nodes, generator=generator
+    )
+    known = int(inside(taken).sum())
+    between = len(active) * (len(active) - 1) - known
+    elsewhere = num_nodes * (num_nodes - 1) - len(taken) - between
+    return [(of_active, max(between, 0)), (anywhere[~inside(anywhere)], max(elsewhere, 0))]
+
+
+def balanced_weights(
+    known: int, strata: Sequence[tuple[Int[Tensor, " _"], int]]
+) -> Float[Tensor, " pairs"]:
+    """Weights that let a sample stand for all pairs, in the order known pairs, strata.
+
+    Args:
+        known: Positives and pairs of the past, which are all there and weigh 1.
+        strata: Drawn pairs, and how many pairs they stand for, shared evenly.
+    """
+    parts = [torch.ones(known)]
+    parts += [torch.full((len(drawn),), total / max(len(drawn), 1)) for drawn, total in strata]
+    return torch.cat(parts)
 
 
 def _choose(

@@ -12,7 +12,13 @@ from graphs.data.snapshots import Snapshot
 from graphs.graph_data import GraphData
 from graphs.heads import NodeDecoder, PairDecoder, link_loss, weighted_loss
 from graphs.model_config import HeadConfig
-from graphs.negatives import balanced_weights, sample_negatives, smart_count, without
+from graphs.negatives import (
+    balanced_weights,
+    sample_negatives,
+    sample_strata,
+    smart_count,
+    without,
+)
 from graphs.network import GraphNetwork
 from graphs.structure import StructureStep
 
@@ -70,25 +76,35 @@ class LinkObjective:
         past = keys.new_empty(0)
         if self.negatives.past and structure is not None:
             past = without(structure.keys, every)
-        if self.negatives.kind == "smart":
-            sources, targets = keys // nodes, pool
-            count = smart_count(len(keys), self.negatives.mult, of=len(every))
-        else:
-            sources = targets = torch.arange(nodes)
-            count = int(self.negatives.mult * len(keys))
         taken = torch.cat([every, past]).sort().values if len(past) else every
-        drawn = sample_negatives(taken, sources, targets, count, num_nodes=nodes)
-        asked, order = torch.cat([keys, past, drawn]).sort()
+        strata = self._draw(keys, taken, pool, of=len(every), nodes=nodes)
+        asked, order = torch.cat([keys, past, *(drawn for drawn, _ in strata)]).sort()
         linked = order < len(keys)
         weights = None
         if self.negatives.balance:
-            weights = balanced_weights(len(keys), len(past), len(drawn), num_nodes=nodes)[order]
+            weights = balanced_weights(len(keys) + len(past), strata)[order]
         pairs = torch.stack([asked // nodes, asked % nodes])
         scores = network.decoder.scores(x, pairs, structure)
         return link_loss(
             scores, linked, self.head.class_weights,
             norm=self.head.loss_norm, sample_weights=weights,
         )  # fmt: skip
+
+    def _draw(
+        self, keys: Tensor, taken: Tensor, pool: Tensor, *, of: int, nodes: int
+    ) -> list[tuple[Tensor, int]]:
+        """Negatives for some of a step's `of` positives, and how many pairs they stand for."""
+        count = int(self.negatives.mult * len(keys))
+        match self.negatives.kind:
+            case "smart":
+                count = smart_count(len(keys), self.negatives.mult, of=of)
+                sources, targets = keys // nodes, pool
+            case "uniform":
+                sources = targets = torch.arange(nodes)
+            case "strata":
+                return sample_strata(taken, torch.unique(pool), count, num_nodes=nodes)
+        drawn = sample_negatives(taken, sources, targets, count, num_nodes=nodes)
+        return [(drawn, nodes**2 - len(taken))]
 
 
 class EdgeObjective:

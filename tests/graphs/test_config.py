@@ -34,7 +34,7 @@ NAMES = [name for name, _, _ in presets.presets()]
         ({"task": "node", "eval": {"protocols": ["live"]}}, "fixed alone"),
         ({"trainer": {"devices": 2}}, "trainer.devices and num_nodes must be 1"),
         ({"trainer": {"accelerator": "gpu"}}, "accelerator must be cpu"),
-        ({"negatives": {"balance": True}}, "balance needs kind uniform"),
+        ({"negatives": {"balance": True}}, "balance needs kind uniform or strata"),
         ({"ibm_compat": True, "model": {"activation": "tanh"}}, "contradicts ibm_compat"),
         ({"ibm_compat": True, "model": {"cell": "lstm"}}, "contradicts ibm_compat"),
         ({"stop": {"negatives_share": 0.0}}, r"lie in \(0, 1\]"),

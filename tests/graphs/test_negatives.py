@@ -4,7 +4,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from graphs.negatives import balanced_weights, sample_negatives, smart_count, without
+from graphs.negatives import (
+    balanced_weights,
+    sample_negatives,
+    sample_strata,
+    smart_count,
+    without,
+)
 
 NODES = 30
 
@@ -76,6 +82,46 @@ def test_without_and_nothing_to_draw_from() -> None:
 
 
 def test_balanced_weights_stand_for_all_pairs() -> None:
-    weights = balanced_weights(3, 4, 10, num_nodes=20)
+    weights = balanced_weights(7, [(torch.arange(10), 393)])
     assert weights[:7].tolist() == [1.0] * 7
     assert float(weights.sum()) == 400.0
+    nothing = torch.empty(0, dtype=torch.int64)
+    assert balanced_weights(2, [(nothing, 0)]).tolist() == [1.0, 1.0]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, NODES), st.integers(2, 300))
+def test_strata_share_out_all_other_pairs(seed: int, num_active: int, count: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    taken = torch.randint(NODES**2, (40,), generator=generator).unique()
+    taken = taken[taken // NODES != taken % NODES]
+    active = torch.randperm(NODES, generator=generator)[:num_active]
+    strata = sample_strata(taken, active, count, num_nodes=NODES, generator=generator)
+    is_active, left_out = set(active.tolist()), set(taken.tolist())
+    others = [
+        (u, v) for u in range(NODES) for v in range(NODES)
+        if u != v and u * NODES + v not in left_out
+    ]  # fmt: skip
+    between = [{u, v} <= is_active for u, v in others]
+    assert [total for _, total in strata] == [sum(between), len(others) - sum(between)]
+    for (drawn, total), wanted in zip(strata, (True, False), strict=True):
+        keys = drawn.tolist()
+        assert len(set(keys)) == len(keys) <= total
+        assert not set(keys) & left_out
+        assert all(({k // NODES, k % NODES} <= is_active) == wanted for k in keys)
+    assert sum(len(drawn) for drawn, _ in strata) <= count
+
+
+def test_strata_estimate_sums_over_all_pairs() -> None:
+    """Weighted sums of a function of pairs have the right mean."""
+    generator = torch.Generator().manual_seed(1)
+    value = torch.rand(NODES, NODES, generator=generator).fill_diagonal_(0)
+    active, taken = torch.arange(5), torch.tensor([1, 2, 40])
+    right = float(value.sum() - value.flatten()[taken].sum())
+    found = []
+    for _ in range(300):
+        strata = sample_strata(taken, active, 80, num_nodes=NODES, generator=generator)
+        keys = torch.cat([drawn for drawn, _ in strata])
+        found.append(float(balanced_weights(0, strata) @ value.flatten()[keys]))
+    mean, error = torch.tensor(found).mean(), torch.tensor(found).std() / 300**0.5
+    assert abs(float(mean) - right) < 4 * float(error)
