@@ -44,6 +44,11 @@ OTC = (
     LINK + "--head.hidden_dim 100 --negatives.mult 50 --trainer.max_epochs 12 "
     "--trainer.check_val_every_n_epoch 2 --stop.negatives_share 0.05 "
 )
+OTC_LONG = (
+    "--head.class_weights [] --negatives.past true --negatives.balance true --model.tbptt 1 "
+    "--head.hidden_dim 100 --negatives.mult 50 --trainer.max_epochs 40 "
+    "--trainer.check_val_every_n_epoch 4 --stop.negatives_share 0.05 "
+)
 EDGE = (
     "--structure.reputation true --model.tbptt 1 --stop.metric auc --trainer.max_epochs 30 "
     "--trainer.check_val_every_n_epoch 2 "
@@ -71,10 +76,15 @@ TRIALS = {
     "--stop.negatives_share 1",
     "otc_link/o": OTC + COUNTS + "--optim.lr 0.003",
     "otc_link/h": OTC + COUNTS + "--optim.lr 0.003 --model.version h",
-    "otc_link/o_fast": OTC + COUNTS + "--optim.lr 0.01",
-    "otc_link/h_small": OTC
+    "otc_link/h_long": OTC_LONG
     + COUNTS
-    + "--optim.lr 0.003 --model.version h --model.hidden_dim 16 --features.degree log_bins",
+    + "--optim.lr 0.003 --model.version h --negatives.kind uniform",
+    "otc_link/h_strata": OTC_LONG
+    + COUNTS
+    + "--optim.lr 0.003 --model.version h --negatives.kind strata",
+    "otc_link/h_strata_fast": OTC_LONG
+    + COUNTS
+    + "--optim.lr 0.01 --model.version h --negatives.kind strata",
     "uci_link/h_small_long": UCI_LONG
     + COUNTS
     + "--optim.lr 0.003 --model.version h --model.hidden_dim 16 --features.degree log_bins",
