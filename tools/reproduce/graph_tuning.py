@@ -82,9 +82,6 @@ TRIALS = {
     "otc_link/h_strata": OTC_LONG
     + COUNTS
     + "--optim.lr 0.003 --model.version h --negatives.kind strata",
-    "otc_link/h_strata_fast": OTC_LONG
-    + COUNTS
-    + "--optim.lr 0.01 --model.version h --negatives.kind strata",
     "uci_link/h_small_long": UCI_LONG
     + COUNTS
     + "--optim.lr 0.003 --model.version h --model.hidden_dim 16 --features.degree log_bins",
