@@ -95,6 +95,8 @@ def row(part: str, seed: int, data: Path, *, alone: bool, smoke: bool) -> Row:
     )  # fmt: skip
     if alone:
         command += ("--structure.embedding", "off", *ALONE[part].split())
+    if alone or seed:  # what is not trained is the same in all rows
+        command += ("--eval.baselines", "off")
     if smoke:
         command += ("--trainer.max_epochs", "1", "--trainer.check_val_every_n_epoch", "1")
     work = partial(numbers, CommandWork(command, str(out)), part)
@@ -112,7 +114,7 @@ def numbers(work: CommandWork, part: str) -> Mapping[str, Cell]:
     for column, name in (names | {"untrained": untrained}).items():
         for place, measure in zip(PLACES, measures, strict=True):
             key = f"test/fixed/{name}/{measure}/mean"
-            values[f"{column}_{place}"] = None if name is None else found[key]
+            values[f"{column}_{place}"] = found.get(key)
     values["val_first"] = found[f"val/fixed/{who}/{measures[0]}"]
     return values | facts(found, who, Path(work.out))
 
@@ -145,7 +147,7 @@ def _line(
     part: str, measure: str, place: str, pairs: Sequence[tuple[dict[str, str], dict[str, str]]]
 ) -> str:
     model, same, untrained = (
-        [float(own[f"{who}_{place}"]) for own, _ in pairs]
+        [float(own[f"{who}_{place}"]) for own, _ in pairs if own[f"{who}_{place}"]]
         for who in ("model", "alone", "untrained")
     )
     alone = [float(other[f"model_{place}"]) for _, other in pairs if other] or same
