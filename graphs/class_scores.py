@@ -1,6 +1,8 @@
 """Scores of classes and numbers: trained networks beside the untrained baselines."""
 
+import logging
 from collections.abc import Mapping
+from typing import Literal
 
 from foretell.config import RunOptions
 from graphs.baselines.degree_logistic import DegreeLogistic
@@ -10,13 +12,21 @@ from graphs.baselines.majority_class import MajorityClass
 from graphs.baselines.node_reputation import NodeReputation
 from graphs.class_walk import TrainedClasses, TrainedValues
 from graphs.config import TrainConfig
+from graphs.data.snapshots import SnapshotSequence
 from graphs.data.splits import Target
-from graphs.evaluation.labels import LabelPredictor, evaluate_labels, minority_class
+from graphs.evaluation.labels import (
+    LabelPredictor,
+    evaluate_labels,
+    known_labels,
+    minority_class,
+)
 from graphs.evaluation.values import ValuePredictor, evaluate_values
 from graphs.inputs import InputBuilder
 from graphs.network import GraphNetwork
 from graphs.problem import Problem
 from graphs.validation import TARGETS
+
+_log = logging.getLogger(__name__)
 
 
 def score_classes(
@@ -33,6 +43,14 @@ def score_classes(
     assert target != "value"
     sequence, split = problem.sequence, problem.split
     minority = minority_class(sequence, split.train, target)
+    to_choose_by: range | None = split.val
+    if not _occurs(sequence, split.val, target, minority):
+        _log.warning(
+            "no item of class %d in the validation steps: no threshold is chosen there, classes "
+            "are those of the largest logit alone",
+            minority,
+        )
+        to_choose_by = None
     metrics: dict[str, float] = {}
     for part, steps in problem.scored(config.eval.parts).items():
         builder = InputBuilder(problem.network)
@@ -43,7 +61,7 @@ def score_classes(
             predictors |= _untrained(problem, target)
         scored = evaluate_labels(
             predictors, sequence, steps,
-            target=target, minority=minority, val=split.val if part == "test" else None,
+            target=target, minority=minority, val=to_choose_by if part == "test" else None,
             quiet=options.quiet,
         )  # fmt: skip
         for who, result in scored.items():
@@ -72,6 +90,16 @@ def score_values(
         ).items():
             metrics.update(result.flat(part, who))
     return metrics
+
+
+def _occurs(
+    sequence: SnapshotSequence,
+    steps: range,
+    target: Literal["edge_label", "node_label"],
+    label: int,
+) -> bool:
+    found = (known_labels(sequence[step], target)[1] for step in steps)
+    return any(bool((one == label).any()) for one in found)
 
 
 def _untrained(problem: Problem, target: Target) -> dict[str, LabelPredictor]:

@@ -87,6 +87,15 @@ class OnlineConfig:
     patience: int = 5
     """Steps without a better loss on the held pairs before it stops; the best is restored."""
 
+    def __post_init__(self) -> None:
+        if self.lr is not None and self.lr <= 0:
+            raise ValueError(f"lr must be positive, got {self.lr}")
+        if self.max_epochs < 0 or self.patience < 1:
+            raise ValueError(
+                f"max_epochs must be at least 0 and patience 1, got {self.max_epochs} and "
+                f"{self.patience}"
+            )
+
 
 @dataclass(frozen=True)
 class EvalConfig:
@@ -154,6 +163,10 @@ class TrainConfig:
         if self.ibm_compat:
             for name, value in _compatible(self).items():
                 object.__setattr__(self, name, value)
+        if self.negatives.past and not self.structure.decays:
+            raise ValueError(
+                "negatives.past needs structure.decays, which keep the pairs that met: give some"
+            )
         if self.task != "link":
             refuse_idle(self, f"with task {self.task}", "negatives")
             if self.eval.protocols != ["fixed"]:
@@ -204,11 +217,15 @@ class PredictConfig:
     """Folder of a saved model, such as RUN/model."""
     data: DataConfig = field(default_factory=DataConfig)
     top: int = 100
-    """Links: how many of the likeliest pairs are written."""
+    """Links: how many of the likeliest pairs are written, at least 1."""
     known: bool = True
     """Links: pairs that met before may be among them."""
     threads: int = 1
     """torch threads."""
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise ValueError(f"top must be at least 1, got {self.top}")
 
 
 def _compatible(config: TrainConfig) -> dict[str, Any]:

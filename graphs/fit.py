@@ -1,5 +1,6 @@
 """The training loop around a network: Lightning steps, validation, the best epoch kept."""
 
+import hashlib
 import logging
 from typing import Any
 
@@ -12,12 +13,13 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from foretell.blocks.protocol import detach_state
 from foretell.checkpoints import check_architecture
-from foretell.config import RunOptions
+from foretell.config import RunOptions, to_dict
 from foretell.errors import UserError
 from foretell.loader import EpochSampler, ResumableLoader
 from foretell.run import RunDirectory
 from foretell.trainer import build_trainer
 from graphs.config import TrainConfig
+from graphs.data.snapshots import SnapshotSequence
 from graphs.data.splits import Split
 from graphs.graph_data import GraphData, training_chunks
 from graphs.network import GraphNetwork
@@ -43,6 +45,7 @@ class GraphModule(lightning.LightningModule):
         self.config, self.network = config, network
         self.data, self.split, self.seed = data, split, seed
         self.objective = build_objective(config)
+        self.identity = _identity(config, data.sequence)
         self._state: Any = None
 
     def training_step(self, batch: list[int], batch_idx: int) -> Tensor | None:
@@ -91,13 +94,22 @@ class GraphModule(lightning.LightningModule):
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the carried state, so that a run stopped inside an epoch goes on exactly."""
+        """Keep what was trained on what, and the carried state, so that a run stopped inside an
+        epoch goes on exactly."""
+        checkpoint["identity"] = self.identity
         if self._state is not None:
             checkpoint["carried_state"] = list(tree_flatten(self._state)[0])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse another architecture; restore the carried state."""
+        """Refuse another architecture, configuration or graph; restore the carried state."""
         check_architecture(self, checkpoint)
+        stored = checkpoint["identity"]
+        for name, own in self.identity.items():
+            if stored.get(name) != own:
+                raise UserError(
+                    f"checkpoint {self.trainer.ckpt_path} has {name} {stored.get(name)}, now "
+                    f"it is {own}: resume with the config.yaml of its run, or give another --out"
+                )
         if (leaves := checkpoint.get("carried_state")) is not None:
             assert self.network.embedder is not None
             state = self.network.embedder.init_state(self.data.sequence.num_nodes)
@@ -132,7 +144,7 @@ class BestEpoch(Callback):
     def __init__(self, metric: str, patience: int) -> None:
         self.metric, self.patience = metric, patience
         self.sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-        self.epoch, self.value = -1, float("-inf")
+        self.epoch, self.last, self.value = -1, -1, float("-inf")
         self.weights: dict[str, Tensor] = {}
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
@@ -143,21 +155,31 @@ class BestEpoch(Callback):
                 f"stop.metric {self.metric}: validation has {', '.join(known) or 'no metric'}"
             )
         value = self.sign * float(measured)
+        self.last = trainer.current_epoch
         if value > self.value or not self.weights:
-            self.epoch, self.value = trainer.current_epoch, value
+            self.epoch, self.value = self.last, value
             self.weights = {
                 name: tensor.detach().cpu().clone()
                 for name, tensor in pl_module.network.state_dict().items()
             }
-        elif trainer.current_epoch - self.epoch >= self.patience:
+        self._stop(trainer)
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
+        """A run that had stopped does not go on when it is resumed."""
+        self._stop(trainer)
+
+    def _stop(self, trainer: lightning.Trainer) -> None:
+        if self.weights and self.last - self.epoch >= self.patience:
             trainer.should_stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        return {"epoch": self.epoch, "value": self.value, "weights": self.weights}
+        return {
+            "epoch": self.epoch, "last": self.last, "value": self.value, "weights": self.weights
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.epoch, self.value = state_dict["epoch"], state_dict["value"]
-        self.weights = state_dict["weights"]
+        self.last, self.weights = state_dict["last"], state_dict["weights"]
 
 
 def fit(
@@ -192,6 +214,22 @@ def fit(
         "best_epoch": float(best.epoch + 1),
         "best_value": best.sign * best.value,
     }
+
+
+def _identity(config: TrainConfig, sequence: SnapshotSequence) -> dict[str, str]:
+    """What a checkpoint can be resumed with, part by part; the path of the data may change."""
+    parts = (
+        "task", "ibm_compat", "split", "features", "model", "head", "structure", "negatives",
+        "optim",
+    )  # fmt: skip
+    sizes = [(step.num_edges, float(step.weight.sum())) for step in sequence]
+    known = hashlib.sha256(repr((sequence.node_ids.tolist(), sizes)).encode()).hexdigest()[:12]
+    values = to_dict(config)
+    found = {"graph": known}
+    for part in parts:
+        fields = values[part] if isinstance(values[part], dict) else {"": values[part]}
+        found |= {f"{part}.{name}".rstrip("."): str(value) for name, value in fields.items()}
+    return found
 
 
 class _Chunks:

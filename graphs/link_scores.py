@@ -11,16 +11,16 @@ from foretell.config import RunOptions
 from graphs.baselines.decayed_pairs import DecayedPairs
 from graphs.baselines.decayed_search import choose_decayed_pairs
 from graphs.baselines.pair_memory import PairMemory, Persistence
-from graphs.config import EvalConfig, TrainConfig
-from graphs.data.readers import read_graph
+from graphs.config import TrainConfig
+from graphs.data.snapshots import SnapshotSequence
 from graphs.evaluation.fixed import evaluate_fixed
-from graphs.evaluation.live import evaluate_live
+from graphs.evaluation.live import SplitBy, evaluate_live
 from graphs.evaluation.results import LinkResult
 from graphs.inputs import InputBuilder
 from graphs.network import GraphNetwork
 from graphs.objectives import LinkObjective
 from graphs.online import OnlineLinks
-from graphs.problem import Problem, live_data
+from graphs.problem import Problem
 from graphs.scorer import LinkPredictor
 from graphs.walk import TrainedLinks
 
@@ -67,11 +67,12 @@ def score_links(
         _log.info("decayed_pairs: decay %g, eps %g by validation MAP", *decayed)
     for protocol in config.eval.protocols:
         if protocol == "live":
-            keep("test", _live(networks, config, options))
+            keep("test", _live(networks, config, problem, options))
             continue
         for part, steps in problem.scored(config.eval.parts).items():
             predictors = _trained(networks, config, problem, options, online=protocol != "fixed")
-            predictors |= _untrained(config.eval, problem, decayed)
+            if config.eval.baselines:
+                predictors |= untrained(problem.sequence, decayed)
             scored = evaluate_fixed(
                 predictors, problem.sequence, steps,
                 protocol=protocol, ties=config.eval.ties, filtered=config.eval.filtered,
@@ -118,26 +119,29 @@ def _online(
     )  # fmt: skip
 
 
-def _untrained(
-    evaluation: EvalConfig, problem: Problem, decayed: tuple[float, float]
+def untrained(
+    sequence: SnapshotSequence, decayed: tuple[float, float] = LIVE_DECAYED
 ) -> dict[str, LinkPredictor]:
-    if not evaluation.baselines:
-        return {}
-    nodes, directed = problem.sequence.num_nodes, problem.sequence.directed
+    """The baselines of every protocol; `decayed` = decay and eps of DecayedPairs."""
+    nodes, directed = sequence.num_nodes, sequence.directed
     return {
-        "persistence": Persistence(nodes),
+        "persistence": Persistence(nodes, directed=directed),
         "decayed_pairs": DecayedPairs(nodes, *decayed, directed=directed),
-        "pair_memory_seen": PairMemory(nodes, "seen"),
-        "pair_memory_count": PairMemory(nodes, "count"),
-        "pair_memory_window": PairMemory(nodes, "window", window=WINDOW_STEPS),
+        "pair_memory_seen": PairMemory(nodes, "seen", directed=directed),
+        "pair_memory_count": PairMemory(nodes, "count", directed=directed),
+        "pair_memory_window": PairMemory(nodes, "window", window=WINDOW_STEPS, directed=directed),
     }
 
 
 def _live(
-    networks: Mapping[str, GraphNetwork], config: TrainConfig, options: RunOptions
+    networks: Mapping[str, GraphNetwork],
+    config: TrainConfig,
+    problem: Problem,
+    options: RunOptions,
 ) -> dict[str, LinkResult]:
     """Networks of the same sizes, untrained, that learn step by step."""
-    sequence = read_graph(live_data(config.data))
+    sequence = problem.live
+    assert sequence is not None
     first = next(iter(networks.values())).config
     # No step is known beforehand: the width is that of the configuration, not of the degrees.
     width = first.feature_dim
@@ -152,13 +156,15 @@ def _live(
             GraphNetwork(sizes), config, InputBuilder(sizes), sequence.num_nodes, options
         )
     if config.eval.baselines:
-        nodes = sequence.num_nodes
-        fresh |= {
-            "decayed_pairs": DecayedPairs(nodes, *LIVE_DECAYED, directed=True),
-            "pair_memory_seen": PairMemory(nodes, "seen"),
-            "pair_memory_count": PairMemory(nodes, "count"),
-            "persistence": Persistence(nodes),
-        }
+        fresh |= untrained(sequence)
     return evaluate_live(
-        fresh, sequence, seed=options.seed, many=config.eval.live_negatives, quiet=options.quiet
-    )
+        fresh, sequence,
+        seed=options.seed, many=config.eval.live_negatives,
+        split_by=_split_by(config, sequence), quiet=options.quiet,
+    )  # fmt: skip
+
+
+def _split_by(config: TrainConfig, sequence: SnapshotSequence) -> SplitBy:
+    """Edges where weights are their numbers, pairs where the data bring weights of their own."""
+    whole = all(bool((snapshot.weight % 1 == 0).all()) for snapshot in sequence)
+    return "edges" if whole and config.data.columns.weight is None else "pairs"

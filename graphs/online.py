@@ -109,7 +109,7 @@ class OnlineLinks(TrainedLinks):
             optimizer.zero_grad()
             self._loss(target, fit, pool).backward()
             optimizer.step()
-        if self._held_loss(target, held, pool) >= best_loss:
+        if not self._held_loss(target, held, pool) < best_loss:  # NaN as well
             network.load_state_dict(best)
         network.eval()
 

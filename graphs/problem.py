@@ -6,8 +6,15 @@ from typing import Literal
 
 from foretell.errors import UserError
 from graphs.config import TrainConfig
+from graphs.data.readers import read_graph
 from graphs.data.snapshots import SnapshotSequence
-from graphs.data.splits import Split, check_enough_steps, check_targets, split_steps
+from graphs.data.splits import (
+    Split,
+    check_classes,
+    check_enough_steps,
+    check_targets,
+    split_steps,
+)
 from graphs.data_config import DataConfig
 from graphs.graph_data import GraphData
 from graphs.inputs import InputBuilder, feature_width
@@ -16,7 +23,7 @@ from graphs.structure import Structure
 from graphs.validation import TARGETS
 
 LIVE_STEP_S = 604_800.0
-"""A week, as in live update; AS-733 keeps its days."""
+"""A week, as in live update."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,8 @@ class Problem:
     sequence: SnapshotSequence
     split: Split
     network: NetworkConfig
+    live: SnapshotSequence | None = None
+    """As the protocol `live` reads it, where it is asked for."""
 
     def scored(self, parts: Sequence[Literal["val", "test"]]) -> dict[str, range]:
         """Parts to score and their steps."""
@@ -35,7 +44,9 @@ class Problem:
         """Inputs and structure, fresh."""
         structure = None
         if self.network.structure.enabled:
-            structure = Structure(self.network.structure, self.sequence.num_nodes)
+            structure = Structure(
+                self.network.structure, self.sequence.num_nodes, directed=self.network.directed
+            )
         return GraphData(self.sequence, InputBuilder(self.network), structure)
 
 
@@ -43,8 +54,8 @@ def pose(config: TrainConfig, sequence: SnapshotSequence) -> Problem:
     """The problem of a configuration on a sequence.
 
     Raises:
-        UserError: Too few steps, a part of the split without a target, class weights of another
-            number, structure that the data cannot give.
+        UserError: Too few steps, in `live` too, a part of the split without a target, class
+            weights of another number, structure that the data cannot give.
     """
     task = config.task
     check_enough_steps(sequence, 4, f"task {task}")
@@ -53,6 +64,8 @@ def pose(config: TrainConfig, sequence: SnapshotSequence) -> Problem:
     )
     if task in TARGETS:
         check_targets(sequence, split, TARGETS[task])
+    if task in ("edge", "node"):
+        check_classes(sequence, split, TARGETS[task])
     _check_positives(task, sequence, split)
     if config.structure.lags and task != "regression":
         raise UserError(f"structure.lags has no effect with task {task}: drop it")
@@ -78,7 +91,9 @@ def pose(config: TrainConfig, sequence: SnapshotSequence) -> Problem:
         raise UserError(
             f"head.class_weights has {len(weights)} weights for {network.num_classes} classes"
         )
-    return Problem(sequence, split, network)
+    asked = task == "link" and "live" in config.eval.protocols
+    live = read_live(config.data, sequence) if asked else None
+    return Problem(sequence, split, network, live)
 
 
 def num_classes(task: Task, sequence: SnapshotSequence, split: Split) -> int:
@@ -105,19 +120,23 @@ def num_classes(task: Task, sequence: SnapshotSequence, split: Split) -> int:
     return known + 1
 
 
-def live_data(config: DataConfig) -> DataConfig:
-    """The same data as live update reads it: directed, weeks from 1970, no empty step."""
-    step_s = config.step_s
-    if step_s is None:
-        step_s = 86_400.0 if config.kind == "as733" else LIVE_STEP_S
-    numbered = config.kind in ("sbm", "elliptic", "json", "generated") or config.step_s == 0
-    return replace(
-        config,
-        directed=True,
-        drop_empty=True,
-        step_s=config.step_s if numbered else step_s,
-        align="first" if numbered else "epoch",
-    )
+def read_live(config: DataConfig, sequence: SnapshotSequence) -> SnapshotSequence:
+    """The same data as live update reads it: directed, without empty steps, weeks from 1970.
+
+    Args:
+        config: What was read.
+        sequence: As it was read; where the data number their steps (a file a day of AS-733), these
+            are kept.
+
+    Raises:
+        UserError: Fewer than two steps are left.
+    """
+    numbered = sequence.step_s is None
+    step_s = config.step_s if numbered else config.step_s or LIVE_STEP_S
+    align: Literal["first", "epoch"] = "first" if numbered else "epoch"
+    live = read_graph(replace(config, directed=True, drop_empty=True, step_s=step_s, align=align))
+    check_enough_steps(live, 2, "protocol live")
+    return live
 
 
 def check_fits(network: NetworkConfig, sequence: SnapshotSequence, directory: str) -> None:

@@ -57,10 +57,11 @@ class PairCounts:
     Args:
         num_nodes: N.
         decays: One count for each.
+        directed: Snapshots hold a pair in one direction; it counts for both of its nodes.
     """
 
-    def __init__(self, num_nodes: int, decays: Sequence[float]) -> None:
-        self.num_nodes = num_nodes
+    def __init__(self, num_nodes: int, decays: Sequence[float], *, directed: bool = False) -> None:
+        self.num_nodes, self.directed = num_nodes, directed
         self.decays = torch.tensor(list(decays), dtype=torch.float64)
         self.step = 0
         self._keys = torch.empty(0, dtype=torch.int64)
@@ -83,9 +84,9 @@ class PairCounts:
         last[new] = self.step
         self._keys, self._counts, self._last = union, counts, last
         self._node_counts = self._node_counts * self.decays
-        self._node_counts.index_add_(
-            0, snapshot.edge_index[0], weight[:, None].expand(-1, len(self.decays))
-        )
+        wide = weight[:, None].expand(-1, len(self.decays))
+        for nodes in snapshot.edge_index[: 2 if self.directed else 1]:
+            self._node_counts.index_add_(0, nodes, wide)
         self._node_last[snapshot.edge_index.flatten()] = self.step
         return self._features()
 
@@ -115,9 +116,18 @@ class Reputation:
         num_nodes: N.
         decays: One sum for each.
         prior: a.
+        directed: Snapshots hold a pair in one direction; its label counts for both of its nodes.
     """
 
-    def __init__(self, num_nodes: int, decays: Sequence[float], *, prior: float = 1.0) -> None:
+    def __init__(
+        self,
+        num_nodes: int,
+        decays: Sequence[float],
+        *,
+        prior: float = 1.0,
+        directed: bool = False,
+    ) -> None:
+        self.directed = directed
         self.decays = torch.tensor(list(decays), dtype=torch.float64)
         self.prior = prior
         self._positive = torch.zeros(num_nodes, len(decays), dtype=torch.float64)
@@ -133,18 +143,18 @@ class Reputation:
         return torch.cat([surplus, torch.log1p(self._number)], 1).float()
 
     def update(self, snapshot: Snapshot) -> None:
-        """Take in the labels of a step (class 1 = positive, -1 = unknown)."""
-        if snapshot.edge_label is None:
-            raise ValueError("reputation needs labelled edges, the snapshot has none")
-        known = snapshot.edge_label >= 0
-        source = snapshot.edge_index[0, known]
-        positive = (snapshot.edge_label[known] == 1).double()
-        self._seen += torch.stack([positive.sum(), positive.new_tensor(len(positive))])
+        """Take in the labels of a step (class 1 = positive, -1 = unknown); none = all unknown."""
         self._positive *= self.decays
         self._number *= self.decays
-        wide = (-1, len(self.decays))
-        self._positive.index_add_(0, source, positive[:, None].expand(wide))
-        self._number.index_add_(0, source, torch.ones_like(positive)[:, None].expand(wide))
+        if snapshot.edge_label is None:
+            return
+        known = snapshot.edge_label >= 0
+        positive = (snapshot.edge_label[known] == 1).double()
+        self._seen += torch.stack([positive.sum(), positive.new_tensor(len(positive))])
+        wide = positive[:, None].expand(-1, len(self.decays))
+        for nodes in snapshot.edge_index[: 2 if self.directed else 1, known]:
+            self._positive.index_add_(0, nodes, wide)
+            self._number.index_add_(0, nodes, torch.ones_like(wide))
 
 
 class ValueHistory:
@@ -170,11 +180,15 @@ class Structure:
     Args:
         config: Which counts.
         num_nodes: N.
+        directed: Whether snapshots hold a pair in one direction.
     """
 
-    def __init__(self, config: StructureConfig, num_nodes: int) -> None:
-        self.counts = PairCounts(num_nodes, config.decays) if config.decays else None
-        self.reputation = Reputation(num_nodes, REPUTATION_DECAYS) if config.reputation else None
+    def __init__(self, config: StructureConfig, num_nodes: int, *, directed: bool = False) -> None:
+        self.counts = self.reputation = None
+        if config.decays:
+            self.counts = PairCounts(num_nodes, config.decays, directed=directed)
+        if config.reputation:
+            self.reputation = Reputation(num_nodes, REPUTATION_DECAYS, directed=directed)
         self.history = ValueHistory(num_nodes, config.lags) if config.lags else None
         self.num_nodes = num_nodes
 

@@ -40,7 +40,10 @@ def run(config: TrainConfig, options: RunOptions) -> None:
     networks: dict[str, GraphNetwork] = {}
     notes: dict[str, float] = {}
     for who, variant, folder in variants(config, run_directory):
-        networks[who], fitted = _train(variant, problem, folder, options)
+        own = options
+        if folder is not run_directory and options.resume:  # a path is one network's checkpoint
+            own = dataclasses.replace(options, resume="auto")
+        networks[who], fitted = _train(variant, problem, folder, own)
         notes |= {f"val/{who}/{name}": value for name, value in fitted.items()}
     network = networks[config.who]
     card = model_card(config, problem, options, notes)

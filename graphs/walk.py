@@ -34,9 +34,9 @@ class Walk:
         self._window: deque[GraphInput] = deque(maxlen=config.model.context + 1)
         self._state: Any = None
         self._before: Any = None
-        self._structure = (
-            Structure(config.structure, num_nodes) if config.structure.enabled else None
-        )
+        self._structure = None
+        if config.structure.enabled:
+            self._structure = Structure(config.structure, num_nodes, directed=config.directed)
         self.structure: StructureStep | None = None
         """After the last step."""
 

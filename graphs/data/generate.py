@@ -210,6 +210,10 @@ def _check_sizes(generator: GeneratorConfig, *, directed: bool) -> None:
         )
     if not 0 <= generator.inside_share <= 1 or not 0 <= generator.migrating <= nodes:
         raise UserError("data.generator: inside_share must lie in [0, 1], migrating in [0, nodes]")
+    if generator.edges_per_step < 1:
+        raise UserError(
+            f"data.generator.edges_per_step must be at least 1, got {generator.edges_per_step}"
+        )
     smallest = nodes // blocks
     room = {"inside": blocks * smallest * (smallest - 1), "between": nodes * (nodes - smallest)}
     wanted = generator.edges_per_step * generator.inside_share

@@ -78,6 +78,8 @@ def read_node_series(path: Path) -> tuple[EdgeEvents, NodeSeries]:
         values.append(value)
         if step.get("X") is not None:
             features.append(_array(place, "X", step["X"]))
+            if not np.isfinite(features[-1]).all():
+                raise UserError(f"{place}: X must be finite; fill the gap")
     if features and {one.shape for one in features} != {(num_nodes, features[0].shape[-1])}:
         raise UserError(f"{path}: X must be [{num_nodes}, features] at every step")
     if features and len(features) < len(steps):

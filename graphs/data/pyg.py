@@ -26,6 +26,7 @@ def from_data_list(
     directed: bool | None = None,
     target: Target = "node",
     node_ids: np.ndarray | None = None,
+    unknown: int | None = None,
 ) -> SnapshotSequence:
     """One snapshot for each `Data`, in the order of the list.
 
@@ -41,6 +42,7 @@ def from_data_list(
             edge in both directions; True = as they stand.
         target: Whether `y` belongs to nodes (whole numbers are classes, others values) or edges.
         node_ids: What node 0, 1, ... is called; none = the numbers in `n_id`, ascending.
+        unknown: A class that means no label, such as 2 in PyG's Elliptic data.
 
     Raises:
         ValueError: Tensors that do not fit; naming the graph and the tensor.
@@ -60,7 +62,7 @@ def from_data_list(
     for step, graph in enumerate(graphs):
         if len(rows[step]) and int(rows[step].max()) >= num_nodes:
             raise ValueError(f"graph {step}: n_id reaches {int(rows[step].max())} of {num_nodes}")
-        parts.append(_edge_columns(graph, rows[step], step, target))
+        parts.append(_edge_columns(graph, rows[step], step, target, unknown))
     columns: dict[str, Any] = {key: _joined([part[key] for part in parts], key) for key in parts[0]}
     events = EdgeEvents(
         name=name,
@@ -72,8 +74,9 @@ def from_data_list(
 
     def fields(step: int) -> Mapping[str, Tensor]:
         return _node_fields(
-            graphs[step], rows[step], step, num_nodes, all_present=all_present, target=target
-        )
+            graphs[step], rows[step], step, num_nodes,
+            all_present=all_present, target=target, unknown=unknown,
+        )  # fmt: skip
 
     sequence = build_sequence(
         events,
@@ -132,6 +135,7 @@ def from_temporal_data(
     *,
     name: str = "TemporalData",
     node_ids: np.ndarray | None = None,
+    unknown: int | None = None,
 ) -> SnapshotSequence:
     """Cut events into snapshots by the rule of `build_sequence`.
 
@@ -144,6 +148,7 @@ def from_temporal_data(
         config: `step_s` (none = a day), `align`, `directed`, `drop_empty`, `max_steps`.
         name: For messages.
         node_ids: What node 0, 1, ... is called; none = their numbers up to the largest.
+        unknown: A class that means no label.
 
     Raises:
         ValueError: Tensors that do not fit.
@@ -152,8 +157,8 @@ def from_temporal_data(
     if node_ids is None:
         node_ids = np.arange(int(data.num_nodes) if len(data.src) else 0)
     message, label = data.msg if "msg" in data else None, None
-    if "y" in data and bool((data.y == data.y.round()).all()):
-        label = data.y.reshape(-1).long().numpy()
+    if "y" in data and (bool(data.y.isnan().any()) or bool((data.y == data.y.round()).all())):
+        label = _classes(data.y, name, unknown).numpy()
     events = EdgeEvents(
         name=name,
         source=data.src.long().numpy(),
@@ -218,7 +223,7 @@ def _node_rows(graph: Data, step: int) -> Int[Tensor, " nodes"]:
 
 
 def _edge_columns(
-    graph: Data, rows: Int[Tensor, " nodes"], step: int, target: Target
+    graph: Data, rows: Int[Tensor, " nodes"], step: int, target: Target, unknown: int | None
 ) -> dict[str, Any]:
     index = graph.edge_index
     index = index.as_tensor() if isinstance(index, EdgeIndex) else index
@@ -239,8 +244,28 @@ def _edge_columns(
         "target": goal.numpy(),
         "weight": None if weight is None else weight.reshape(-1).double().numpy(),
         "attributes": None if attributes is None else attributes.reshape(edges, -1).float().numpy(),
-        "label": None if label is None else label.reshape(-1).long().numpy(),
+        "label": None if label is None else _classes(label, f"graph {step}", unknown).numpy(),
     }
+
+
+def _classes(y: Shaped[Tensor, "*items"], place: str, unknown: int | None) -> Tensor:
+    """Classes 0, 1, ...; -1 where there is no label.
+
+    Raises:
+        ValueError: Numbers that are no classes.
+    """
+    y = y.reshape(-1)
+    if y.is_floating_point() and not bool((y == y.round()).all()):  # NaN as well
+        raise ValueError(f"{place}: y must be whole numbers, which classes are")
+    classes = y.long()
+    if unknown is not None:
+        classes = torch.where(classes == unknown, UNKNOWN, classes)
+    if len(classes) and int(classes.min()) < UNKNOWN:
+        raise ValueError(
+            f"{place}: y goes down to {int(classes.min())}; number classes from 0, -1 is no label "
+            "(another number for it: unknown=)"
+        )
+    return classes
 
 
 def _joined(parts: list[np.ndarray | None], name: str) -> np.ndarray | None:
@@ -261,6 +286,7 @@ def _node_fields(
     *,
     all_present: bool,
     target: Target,
+    unknown: int | None,
 ) -> dict[str, Tensor]:
     def spread(
         values: Shaped[Tensor, "nodes *columns"], empty: int | float
@@ -282,5 +308,5 @@ def _node_fields(
         if y.is_floating_point():
             fields["value"] = spread(y.reshape(-1), float("nan"))
         else:
-            fields["node_label"] = spread(y.reshape(-1).long(), UNKNOWN)
+            fields["node_label"] = spread(_classes(y, f"graph {step}", unknown), UNKNOWN)
     return fields

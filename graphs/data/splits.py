@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from foretell.errors import UserError
 from graphs.data.snapshots import SnapshotSequence
 from graphs.data_config import SplitConfig
@@ -93,6 +95,21 @@ def check_targets(sequence: SnapshotSequence, split: Split, target: Target) -> N
                 f"{sequence.name}: no {_WHAT[target]} in the {name} steps {steps.start}.."
                 f"{steps.stop - 1}; choose another data.step_s or split"
             )
+
+
+def check_classes(sequence: SnapshotSequence, split: Split, target: Target) -> None:
+    """Refuse classes of which training has one alone.
+
+    Raises:
+        UserError: Naming the steps.
+    """
+    labels = [getattr(sequence[step], target) for step in split.train]
+    known = torch.cat([one[one >= 0] for one in labels if one is not None])
+    if len(known.unique()) < 2:
+        raise UserError(
+            f"{sequence.name}: all {_WHAT[target]} of the training steps {split.train.start}.."
+            f"{split.train.stop - 1} are of one class; choose another split or data.step_s"
+        )
 
 
 def _has(sequence: SnapshotSequence, step: int, target: Target) -> bool:

@@ -40,7 +40,7 @@ def uniform_negatives(
         full = int(drawn[np.argmax(taken >= num_nodes)])
         raise ValueError(
             f"every target is a positive of source {full}: no negative can be drawn for it; rank "
-            "against all targets alone (many=0)"
+            "against all targets alone (many=0, eval.one_vs_many 0)"
         )
     free = rng.integers(0, (num_nodes - taken)[:, None], (len(drawn), many))
     # Positive number j of a source, at target v, has v - j free targets before it.

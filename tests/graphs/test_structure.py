@@ -80,9 +80,26 @@ def test_reputation_by_hand() -> None:
     assert len(REPUTATION_DECAYS) == 3
 
 
-def test_reputation_needs_labels() -> None:
-    with pytest.raises(ValueError, match="labelled edges"):
-        Reputation(NODES, [1.0]).update(snapshot([(0, 1)]))
+def test_a_step_without_labels_only_ages_reputation() -> None:
+    reputation, same = Reputation(NODES, [0.5]), Reputation(NODES, [0.5])
+    for one in (reputation, same):
+        one.update(snapshot([(0, 1)], [1]))
+    reputation.update(snapshot([(0, 2)]))
+    same.update(snapshot([(0, 2)], [-1]))
+    assert torch.equal(reputation.features(), same.features())
+    assert reputation.features()[0, 1].item() == pytest.approx(math.log(1.5))
+
+
+def test_a_directed_edge_counts_for_both_of_its_nodes() -> None:
+    index = torch.tensor([[0, 1], [2, 2]])
+    step = Snapshot(NODES, index, torch.ones(2), edge_label=torch.tensor([0, 1]))
+    counts = PairCounts(NODES, [1.0], directed=True).update(step)
+    assert counts.keys.tolist() == [2, NODES + 2]
+    counted = torch.tensor([1.0, 1.0, 2.0, 0.0]).log1p()
+    torch.testing.assert_close(counts.nodes[:, 0], counted)
+    reputation = Reputation(NODES, [1.0], directed=True)
+    reputation.update(step)
+    torch.testing.assert_close(reputation.features()[:, 1], counted)
 
 
 def test_history_repeats_unknown_values() -> None:

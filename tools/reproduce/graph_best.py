@@ -114,7 +114,7 @@ def numbers(work: CommandWork, part: str) -> Mapping[str, Cell]:
     for column, name in (names | {"untrained": untrained}).items():
         for place, measure in zip(PLACES, measures, strict=True):
             key = f"test/fixed/{name}/{measure}/mean"
-            values[f"{column}_{place}"] = found.get(key)
+            values[f"{column}_{place}"] = found[key] if name == who else found.get(key)
     values["val_first"] = found[f"val/fixed/{who}/{measures[0]}"]
     return values | facts(found, who, Path(work.out))
 
