@@ -94,13 +94,15 @@ class Best:
 
 
 UCI_LINK = Best(
-    of="uci", version="h", model={"hidden_dim": 16}, structure=COUNTS, optim=OptimConfig(lr=0.003),
+    of="uci", version="o", model={"hidden_dim": 16}, structure=COUNTS, optim=OptimConfig(lr=0.003),
     head=HeadConfig(), epochs=60, validate_every=3, stop=StopConfig(negatives_share=1.0),
     negatives=ALL_PAIRS, features=FeatureConfig(degree="log_bins"),
 )  # fmt: skip
-OTC_LINK = replace(
-    UCI_LINK, of="otc", epochs=12, validate_every=2, stop=StopConfig(negatives_share=0.05)
-)
+OTC_LINK = Best(
+    of="otc", version="h", model={"hidden_dim": 100}, structure=COUNTS,
+    optim=OptimConfig(lr=0.003), head=HeadConfig(), epochs=40, validate_every=4,
+    stop=StopConfig(negatives_share=0.05), negatives=ALL_PAIRS,
+)  # fmt: skip
 OTC_EDGE = Best(
     of="otc", version="o", model={"hidden_dim": 32},
     structure=StructureConfig(decays=[0.6, 0.9], reputation=True), optim=OptimConfig(lr=0.001),

@@ -37,7 +37,7 @@ PARTS = {
 ALONE = {
     "uci_link": "",
     "otc_link": "",
-    "otc_edge": "",
+    "otc_edge": "--optim.lr 0.003",
 }
 """Flags that give the decoder alone the settings of its own best trial; empty = the preset's, so
 that the row within the preset's run is it."""
