@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -184,6 +185,91 @@ def test_trials_on_validation_alone_do_not_look_at_the_test(tmp_path: Path) -> N
         EvalConfig(protocols=["live"], parts=["val"])
 
 
+@pytest.mark.parametrize("case", ["weights", "sbm", "as733"])
+def test_live_update_of_weights_and_of_numbered_steps(case: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [(k, u, v) for k in range(6) for u, v in rng.integers(0, 12, (30, 2)) if u != v]
+    table = pd.DataFrame(rows, columns=["time", "source", "target"])
+    words = ["--eval.protocols", "[live]", "--eval.trained_baselines", "[]", *SMALL]
+    words += ["--online.max_epochs", "1", "--eval.live_negatives", "3", "--split.train_share", ".5"]
+    words += ["--split.val_share", ".2"]
+    if case == "as733":
+        path = tmp_path / "as"
+        path.mkdir()
+        for step, of_step in table.groupby("time"):
+            lines = [f"{u}\t{v}" for u, v in of_step[["source", "target"]].to_numpy()]
+            text = "# one\n# two\n# three\n# four\n" + "\n".join(lines) + "\n"
+            (path / f"as1997110{step + 1}.txt").write_text(text)
+    else:
+        path = tmp_path / "edges.csv"
+        table["weight"] = 0.5 if case == "weights" else 1
+        if case == "weights":
+            table["time"] *= 700_000
+            words += ["--data.columns.weight", "weight"]
+        table[["source", "target", "weight", "time"]].to_csv(path, index=False)
+    assert run("train", "--data.path", str(path), *words, "--out", str(tmp_path / "o")) == 0
+    found = metrics(tmp_path / "o")
+    rows_of = {name.split("/")[2] for name in found if name.endswith("/mrr/mean")}
+    assert rows_of == {
+        "evolvegcn_o", "persistence", "decayed_pairs", "pair_memory_seen", "pair_memory_count",
+        "pair_memory_window",
+    }  # fmt: skip
+
+
+def test_a_run_that_stopped_early_stays_as_it_is(tmp_path: Path) -> None:
+    words = ["train", *GENERATED, *SMALL, "--stop.patience", "1", "--trainer.max_epochs", "40"]
+    words += ["--optim.lr", "0.05", "--eval.trained_baselines", "[static]"]
+    assert run(*words, "--out", str(tmp_path)) == 0
+    before, weights = metrics(tmp_path), (tmp_path / "model" / "model.safetensors").read_bytes()
+    assert before["val/evolvegcn_o/epochs"] < 40
+    assert run(*words, "--out", str(tmp_path), "--resume", "auto") == 0
+    assert metrics(tmp_path) == before
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == weights
+    # a path is the checkpoint of the network itself, not of those it is compared with
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert run(*words, "--out", str(tmp_path), "--resume", str(last)) == 0
+    assert metrics(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--data.generator.seed", "7"], "has graph"),
+        (["--model.activation", "tanh"], "has model.activation relu"),
+        (["--split.train_share", "0.5"], "has split.train_share 0.7"),
+        (["--optim.lr", "0.5"], "has optim.lr 0.001"),
+    ],
+)
+def test_a_checkpoint_of_other_settings_is_refused(
+    flags: list[str], message: str, links: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", *GENERATED, *SMALL, "--features.max_degree", "3", "--eval.baselines", "off"]
+    words += ["--eval.trained_baselines", "[]", "--eval.parts", "[val]", "--out", str(tmp_path)]
+    assert run(*words) == 0
+    assert run(*words, "--trainer.max_epochs", "3", *flags, "--resume", "auto") == 2
+    assert message in capsys.readouterr().err
+    assert run(*words, "--trainer.max_epochs", "3", "--resume", "auto") == 0
+
+
+def test_a_validation_without_the_rare_class_has_no_threshold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = pd.read_csv(edge_file(tmp_path))
+    validation = table["when"].between("2024-01-14", "2024-01-17")
+    table.loc[validation, "class"] = "good"
+    table.loc[:5, "class"] = "good"  # makes bad the rarer one
+    table.to_csv(tmp_path / "edges.csv", index=False)
+    words = ["train", "--task", "edge", *own(tmp_path / "edges.csv", label=True), *TASKS]
+    words += ["--model.hidden_dim", "4", "--eval.trained_baselines", "[]", "--stop.metric", "auto"]
+    assert run(*words, "--out", str(tmp_path / "o")) == 0
+    found = metrics(tmp_path / "o")
+    assert "test/fixed/evolvegcn_o/minority_f1/mean" in found
+    assert not any("val_threshold" in name for name in found)
+    table.loc[table["when"] < "2024-01-17", "class"] = "good"
+    table.to_csv(tmp_path / "edges.csv", index=False)
+    assert run(*words, "--out", str(tmp_path / "p")) == 2
+
+
 @pytest.mark.parametrize("version", ["o", "h"])
 def test_edge_classes_of_a_users_own_file(version: str, tmp_path: Path) -> None:
     path = edge_file(tmp_path)
@@ -248,6 +334,10 @@ def test_node_regression_on_recorded_files(file: str, test_data: Path, tmp_path:
         ([*GENERATED, "--structure.reputation", "on"], "needs labelled edges"),
         ([*GENERATED, "--head.class_weights", "[1, 2, 3]"], "3 weights for 2 classes"),
         ([*GENERATED, "--stop.metric", "auc"], "validation has val/map"),
+        ([*GENERATED, "--negatives.past", "on"], "past needs structure.decays"),
+        ([*GENERATED, "--data.generator.edges_per_step", "-5"], "must be at least 1"),
+        ([*GENERATED, "--online.lr", "-1"], "lr must be positive"),
+        ([*GENERATED, "--eval.parts", "[]"], "name val or test"),
         ([*GENERATED, "--trainer.check_val_every_n_epoch", "9"], "no validation in 2 epochs"),
         ([*GENERATED, "--config", "uci_link"], "did you mean"),
         ([*GENERATED, "--model.cel", "gru"], "did you mean"),
