@@ -365,6 +365,22 @@ def test_models_and_data_that_do_not_fit(
     assert "has directed False" in capsys.readouterr().err
 
 
+def test_predict_takes_unlabelled_edges_and_refuses_no_pairs(
+    tmp_path: Path, links: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = edge_file(tmp_path)
+    words = ["train", "--task", "edge", *own(path, label=True), *TASKS, "--model.hidden_dim", "4"]
+    words += ["--structure.reputation", "on", "--eval.trained_baselines", "[]"]
+    assert run(*words, "--out", str(tmp_path / "o")) == 0
+    pd.read_csv(path).drop(columns="class").to_csv(tmp_path / "new.csv", index=False)
+    predict = ["predict", "--model", str(tmp_path / "o" / "model"), *own(tmp_path / "new.csv")]
+    assert run(*predict, "--data.columns.label", "null", "--out", str(tmp_path / "p")) == 0
+    assert (pd.read_csv(tmp_path / "p" / "predictions.csv")["label"] == -1).all()
+    model = str(links / "model")
+    assert run("predict", "--model", model, "--top", "-1", "--out", str(tmp_path / "q")) == 2
+    assert "top must be at least 1" in capsys.readouterr().err
+
+
 def test_saved_model_is_the_trained_one(links: Path) -> None:
     one, two = (GraphNetwork.from_pretrained(links / "model") for _ in range(2))
     assert not one.training

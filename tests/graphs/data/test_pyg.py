@@ -164,6 +164,9 @@ def test_recorded_graphs_come_back(recorded, file):
         ({"n_id": torch.tensor([0, 0, 1])}, "graph 0: n_id must number its 3 nodes, each once"),
         ({"n_id": torch.tensor([0, 1])}, "n_id must number its 3 nodes"),
         ({"y": torch.ones(2)}, "graph 0: 2 rows of nodes for 3"),
+        ({"y": torch.tensor([0, 1, -2])}, "graph 0: y goes down to -2; number classes from 0"),
+        ({"x": torch.tensor([[1.0], [float("nan")], [0.0]])}, "x of step 0 is not finite in row 1"),
+        ({"edge_attr": torch.tensor([[float("inf")]])}, "edge_attr of step 0 is not finite"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(change, message):
@@ -172,6 +175,23 @@ def test_tensors_that_do_not_fit_are_named(change, message):
         graph[name] = value
     with pytest.raises(ValueError, match=message):
         from_data_list([graph])
+
+
+def test_a_class_may_mean_no_label():
+    graph = Data(num_nodes=3, edge_index=torch.tensor([[0], [1]]), y=torch.tensor([0, 1, 2]))
+    assert from_data_list([graph], unknown=2)[0].node_label.tolist() == [0, 1, -1]
+    with pytest.raises(ValueError, match="graph 0: y must be whole numbers"):
+        from_data_list([Data(num_nodes=3, edge_index=graph.edge_index, y=torch.tensor([0.5]))],
+                       target="edge")  # fmt: skip
+    events = TemporalData(
+        src=torch.tensor([0, 1]), dst=torch.tensor([1, 2]), t=torch.tensor([0, 5]),
+        msg=torch.ones(2, 1), y=torch.tensor([0.0, float("nan")]),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="TemporalData: y must be whole numbers"):
+        from_temporal_data(events, DataConfig())
+    events.y = torch.tensor([1.0, 3.0])
+    labels = from_temporal_data(events, DataConfig(directed=True), unknown=3)[0].edge_label
+    assert labels.tolist() == [1, -1]
 
 
 def test_lists_that_do_not_fit_together_are_refused():
