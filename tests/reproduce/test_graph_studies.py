@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 import graph_best
-import graph_regression
+import graph_small
 import graph_tuning
 import pytest
 
@@ -70,6 +70,8 @@ def test_pages_hold_means_and_paired_differences(tmp_path):
     assert "+0.4500 ± 0.0707" in line and "| 0.3000 |" in line
 
 
-def test_regression_is_a_configuration():
-    command = work_of(graph_regression.row("england_covid", 0, DATA, smoke=True)).command
-    assert config_of(command).task == "regression"
+@pytest.mark.parametrize("name", graph_small.CONFIGURATIONS)
+def test_small_studies_are_configurations(name):
+    command = work_of(graph_small.row(name, 0, DATA, smoke=True)).command
+    metric = graph_small.CONFIGURATIONS[name][1]
+    assert config_of(command).task == {"mse": "regression", "map": "link"}[metric]
