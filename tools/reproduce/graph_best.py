@@ -1,6 +1,6 @@
 """The `_best` presets of graphs on the test, beside the decoder alone and the untrained baseline.
 
-    python tools/reproduce/graph_best.py --data FOLDER [--only PART ...] [--jobs N] [--smoke]
+    python tools/reproduce/graph_best.py --data FOLDER [--only PART ...] [--seeds N] [--jobs N]
 
 FOLDER holds out.opsahl-ucsocial and soc-sign-bitcoinotc.csv. One configuration a part, the winner
 of graph_tuning.py, five seeds; each row is scored once on the test. Rows go to
@@ -69,12 +69,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of the two files")
     parser.add_argument("--only", nargs="+", default=list(PARTS), choices=PARTS)
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="the first so many seeds")
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time, a thread each")
     parser.add_argument("--smoke", action="store_true", help="one epoch, written to runs/")
     options = parser.parse_args()
     rows = [
         row(part, seed, options.data.resolve(), alone=alone, smoke=options.smoke)
-        for seed in range(1 if options.smoke else SEEDS)
+        for seed in range(1 if options.smoke else options.seeds)
         for part in options.only
         for alone in (False, True)
         if not alone or ALONE[part]
