@@ -12,7 +12,6 @@ import argparse
 import csv
 import logging
 import os
-import statistics
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from graph_links import FILES, REPOSITORY, facts  # noqa: E402
+from graph_links_table import spread  # noqa: E402
 
 from foretell.run import atomic_write  # noqa: E402
 from foretell.study import Cell, CommandWork, Row, Study, run_command  # noqa: E402
@@ -155,15 +155,10 @@ def _line(
     gains = [one - other for one, other in zip(model, alone, strict=True)]
     published = PUBLISHED.get(part, ("-", "-"))[PLACES.index(place)]
     cells = [
-        f"{part}_best", str(len(pairs)), measure, _spread(model), _spread(same), _spread(alone),
-        _spread(gains, sign="+"), f"{untrained[0]:.4f}", published,
+        f"{part}_best", str(len(pairs)), measure, spread(model), spread(same), spread(alone),
+        spread(gains, sign="+"), f"{untrained[0]:.4f}", published,
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
-
-
-def _spread(values: Sequence[float], *, sign: str = "") -> str:
-    mean = f"{statistics.fmean(values):{sign}.4f}"
-    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

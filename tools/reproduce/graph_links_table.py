@@ -2,6 +2,7 @@
 
 import csv
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 PUBLISHED = {
@@ -41,11 +42,17 @@ def page(path: Path) -> str:
     )  # fmt: skip
 
 
+def spread(values: Sequence[float], form: str = ".4f", *, sign: str = "") -> str:
+    """Mean ± sample standard deviation; `-` of nothing, the mean alone of one."""
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):{sign}{form}}"
+    return f"{mean} ± {statistics.stdev(values):{form}}" if len(values) > 1 else mean
+
+
 def _line(name: str, rows: list[dict[str, str]]) -> str:
-    def spread(column: str, digits: int = 4) -> str:
-        values = [float(row[column]) for row in rows]
-        mean = f"{statistics.fmean(values):.{digits}f}"
-        return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+    def column(name: str) -> str:
+        return spread([float(row[name]) for row in rows])
 
     epochs = sorted({int(float(row["epochs"])) for row in rows})
     best = ", ".join(str(int(float(row["best_epoch"]))) for row in rows)
@@ -54,8 +61,8 @@ def _line(name: str, rows: list[dict[str, str]]) -> str:
     untrained = f"{float(rows[0]['decayed_map']):.4f}, {float(rows[0]['decayed_mrr']):.4f}"
     minutes = statistics.fmean(float(row["seconds"]) for row in rows) / 60
     cells = [
-        name, str(len(rows)), f"{ran}, {best}", spread("val_map"), spread("val_mrr"),
-        spread("map"), spread("mrr"), spread("mrr_one_vs_many"), published, untrained,
+        name, str(len(rows)), f"{ran}, {best}", column("val_map"), column("val_mrr"),
+        column("map"), column("mrr"), column("mrr_one_vs_many"), published, untrained,
         f"{minutes:.1f}",
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"

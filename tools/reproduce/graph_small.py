@@ -11,7 +11,6 @@ import argparse
 import csv
 import logging
 import os
-import statistics
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from graph_links import REPOSITORY, facts  # noqa: E402
+from graph_links_table import spread  # noqa: E402
 
 from foretell.run import atomic_write  # noqa: E402
 from foretell.study import Cell, CommandWork, Row, Study, run_command  # noqa: E402
@@ -117,17 +117,10 @@ def page(path: Path) -> str:
     lines = []
     for name in dict.fromkeys(row["name_of"] for row in rows):
         own = [row for row in rows if row["name_of"] == name]
-        cells = [_spread([float(row[who]) for row in own if row[who]]) for who in WHO]
+        cells = [spread([float(row[who]) for row in own if row[who]], ".4g") for who in WHO]
         lines.append("| " + " | ".join([name, own[0]["metric"], str(len(own)), *cells]) + " |")
     commits = ", ".join(sorted({row["commit"][:10] for row in rows}))
     return HEAD + "\n".join(lines) + f"\n\n{len(rows)} rows; commit {commits}.\n"
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return "-"
-    mean = statistics.fmean(values)
-    return f"{mean:.4g} ± {statistics.stdev(values):.2g}" if len(values) > 1 else f"{mean:.4g}"
 
 
 if __name__ == "__main__":
