@@ -67,7 +67,11 @@ def main() -> None:
     page = Page()
     timing.print_versions("torch", "numpy", "scipy")
     head = f"`python tools/bench/graphs_bench.py`: {timing.versions('torch', 'numpy', 'scipy')}, "
-    head += f"one thread, {args.turns} turns after a warm-up.\n\n" + __doc__.split("\n\n")[2]
+    head += (
+        f"one thread, {args.turns} turns after a warm-up, load {os.getloadavg()[0]:.1f} at the "
+        "start.\n\n"
+    )
+    head += __doc__.split("\n\n")[2]
     parts = {"epoch": epochs, "test": tests, "otc": otc_step, "growth": grow}
     for part in args.only:
         parts[part](page, args)
