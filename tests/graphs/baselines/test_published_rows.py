@@ -22,6 +22,8 @@ from graphs.evaluation.labels import collect_logits, evaluate_labels, minority_c
 from graphs.evaluation.live import evaluate_live
 from graphs.evaluation.results import LinkResult
 from graphs.evaluation.values import evaluate_values
+from graphs.link_scores import untrained
+from graphs.problem import read_live
 from graphs.scorer import LinkPredictor
 
 FILES = {
@@ -143,20 +145,16 @@ def test_live_update(
     test_data: Path, name: str, weeks: int, num_nodes: int, decayed: float, seen: float
 ) -> None:
     """Mean of three seeds: splits spread a seed by .006 (UCI) and .012 (OTC)."""
-    config = DataConfig(
-        path=str(test_data / "graphs" / FILES[name]),
-        step_s=604_800.0, align="epoch", directed=True, drop_empty=True,
-    )  # fmt: skip
-    sequence = read_graph(config)
-    assert len(sequence) == weeks
+    config = DataConfig(path=str(test_data / "graphs" / FILES[name]))
+    sequence = read_live(config, read_graph(config))
+    assert (len(sequence), sequence.num_nodes) == (weeks, num_nodes)
     runs = []
     for seed in range(3):
-        predictors: dict[str, LinkPredictor] = {
-            "decayed": DecayedPairs(num_nodes, directed=True),
-            "seen": PairMemory(num_nodes, directed=True),
-        }
-        results = evaluate_live(predictors, sequence, seed=seed, quiet=True)
-        runs.append([results[who].means["mrr"] for who in ("decayed", "seen")])
+        shipped = untrained(sequence)
+        assert len(shipped) == 5
+        chosen = {who: shipped[who] for who in ("decayed_pairs", "pair_memory_seen")}
+        results = evaluate_live(chosen, sequence, seed=seed, quiet=True)
+        runs.append([results[who].means["mrr"] for who in chosen])
     mean_decayed, mean_seen = np.mean(runs, axis=0)
     assert mean_decayed == pytest.approx(decayed, abs=0.015)
     assert mean_seen == pytest.approx(seen, abs=0.008)
