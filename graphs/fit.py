@@ -103,7 +103,7 @@ class GraphModule(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse another architecture, configuration or graph; restore the carried state."""
         check_architecture(self, checkpoint)
-        stored = checkpoint["identity"]
+        stored = checkpoint.get("identity", {})
         for name, own in self.identity.items():
             if stored.get(name) != own:
                 raise UserError(

@@ -1,7 +1,7 @@
 """Edges with times, as every reader delivers them, and how they are cut into snapshots."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,6 +154,7 @@ def build_sequence(
         events.num_self_loops,
         _because(events.dropped),
     )
+    _check_finite(events.name, snapshots)
     return SnapshotSequence(
         name=events.name,
         snapshots=tuple(snapshots),
@@ -165,6 +166,23 @@ def build_sequence(
         class_names=events.class_names,
         attribute_names=events.attribute_names,
     )
+
+
+def _check_finite(name: str, snapshots: Sequence[Snapshot]) -> None:
+    """Refuse gaps in columns of nodes and edges, which would make every loss NaN."""
+    checked: set[int] = set()  # features are often the same at every step
+    for step, snapshot in enumerate(snapshots):
+        for column in ("x", "edge_attr"):
+            values = getattr(snapshot, column)
+            if values is None or id(values) in checked:
+                continue
+            checked.add(id(values))
+            if not bool(values.isfinite().all()):
+                row = int((~values.isfinite()).any(1).nonzero()[0, 0])
+                raise ValueError(
+                    f"{name}: {column} of step {step} is not finite in row {row}; fill the gap or "
+                    "leave the column out"
+                )
 
 
 def _steps(

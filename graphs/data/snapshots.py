@@ -118,19 +118,6 @@ class SnapshotSequence(Sequence[Snapshot]):
             raise ValueError(
                 f"{self.name}: snapshots have {sorted(sizes)} nodes for {len(self.node_ids)} ids"
             )
-        checked: set[int] = set()  # features are often the same at every step
-        for step, snapshot in enumerate(self.snapshots):
-            for name in ("x", "edge_attr"):
-                columns = getattr(snapshot, name)
-                if columns is None or id(columns) in checked:
-                    continue
-                checked.add(id(columns))
-                if not bool(columns.isfinite().all()):
-                    row = int((~columns.isfinite()).any(1).nonzero()[0, 0])
-                    raise ValueError(
-                        f"{self.name}: {name} of step {step} is not finite in row {row}; fill the "
-                        "gap or leave the column out"
-                    )
 
     @property
     def num_nodes(self) -> int:
