@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from typing import Literal
 
 from foretell.config import RunOptions
 from graphs.baselines.degree_logistic import DegreeLogistic
@@ -13,9 +12,9 @@ from graphs.baselines.node_reputation import NodeReputation
 from graphs.class_walk import TrainedClasses, TrainedValues
 from graphs.config import TrainConfig
 from graphs.data.snapshots import SnapshotSequence
-from graphs.data.splits import Target
 from graphs.evaluation.labels import (
     LabelPredictor,
+    Target,
     evaluate_labels,
     known_labels,
     minority_class,
@@ -92,18 +91,12 @@ def score_values(
     return metrics
 
 
-def _occurs(
-    sequence: SnapshotSequence,
-    steps: range,
-    target: Literal["edge_label", "node_label"],
-    label: int,
-) -> bool:
+def _occurs(sequence: SnapshotSequence, steps: range, target: Target, label: int) -> bool:
     found = (known_labels(sequence[step], target)[1] for step in steps)
     return any(bool((one == label).any()) for one in found)
 
 
 def _untrained(problem: Problem, target: Target) -> dict[str, LabelPredictor]:
-    assert target != "value"
     sequence, split, classes = problem.sequence, problem.split, problem.network.num_classes
     found: dict[str, LabelPredictor] = {"majority": MajorityClass(classes, target)}
     if target == "edge_label":

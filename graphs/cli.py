@@ -9,7 +9,7 @@ VERBS = {
         "graphs.train:run",
     ),
     "evaluate": Verb(
-        "score a saved model on the test steps of a graph",
+        "score a saved model on the validation and test steps of a graph",
         "graphs.config:EvaluateConfig",
         "graphs.evaluate:run",
         "graphs.saved_model:evaluate_defaults",
