@@ -83,14 +83,15 @@ class EvolveGCN(nn.Module):
         if self.config.version == "h":
             for step in steps[:-1]:
                 _, state = self._step(step, state, shared, output=False)
-        else:
-            state = tuple(
-                layer.evolution.evolve_alone(own, len(steps) - 1, of_layer)
-                for layer, own, of_layer in zip(self.layers, state, shared, strict=True)
-            )
-        embedding, state = self._step(steps[-1], state, shared, output=True)
-        assert embedding is not None
-        return embedding, state
+            return self._step(steps[-1], state, shared, output=True)
+        state = tuple(
+            layer.evolution.evolve_alone(own, len(steps), of_layer)
+            for layer, own, of_layer in zip(self.layers, state, shared, strict=True)
+        )
+        features: Any = steps[-1].features
+        for layer, own in zip(self.layers, state, strict=True):
+            features = layer.convolve(steps[-1], features, own.weight[0])
+        return self._skip(steps[-1], features), state
 
     def every_step(
         self, steps: Sequence[GraphInput], state: State | None = None
@@ -114,6 +115,10 @@ class EvolveGCN(nn.Module):
             evolved.append(own)
             if output or place + 1 < len(self.layers):
                 features = layer.convolve(step, features, own.weight[0])
-        if output and self.config.skip_features:
-            features = torch.cat([features, step.dense_features.to(features.dtype)], dim=1)
-        return (features if output else None), tuple(evolved)
+        return (self._skip(step, features) if output else None), tuple(evolved)
+
+    def _skip(self, step: GraphInput, features: Tensor) -> Tensor:
+        """With the input's features beside them, where these skip the layers."""
+        if not self.config.skip_features:
+            return features
+        return torch.cat([features, step.dense_features.to(features.dtype)], dim=1)

@@ -90,7 +90,7 @@ class GraphModule(lightning.LightningModule):
         """Adam, constant rate; one for all weights is the released code's two of equal rate."""
         optim = self.config.optim
         return torch.optim.AdamW(
-            self.network.parameters(), lr=optim.lr, weight_decay=optim.weight_decay
+            self.network.parameters(), lr=optim.lr, weight_decay=optim.weight_decay, fused=True
         )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from graphs.config import NegativesConfig, TrainConfig
 from graphs.data.snapshots import Snapshot
 from graphs.graph_data import GraphData
 from graphs.heads import NodeDecoder, PairDecoder, link_loss, weighted_loss
+from graphs.keys import merge_keys, sorted_keys
 from graphs.model_config import HeadConfig
 from graphs.negatives import (
     balanced_weights,
@@ -76,13 +77,11 @@ class LinkObjective:
         past = keys.new_empty(0)
         if self.negatives.past and structure is not None:
             past = without(structure.keys, every)
-        taken = torch.cat([every, past]).sort().values if len(past) else every
+        taken = sorted_keys(torch.cat([every, past])) if len(past) else every
         strata = self._draw(keys, taken, pool, of=len(every), nodes=nodes)
-        asked, order = torch.cat([keys, past, *(drawn for drawn, _ in strata)]).sort()
-        linked = order < len(keys)
-        weights = None
-        if self.negatives.balance:
-            weights = balanced_weights(len(keys) + len(past), strata)[order]
+        asked, part = merge_keys([keys, past, *(drawn for drawn, _ in strata)])
+        linked = part == 0
+        weights = balanced_weights(strata)[part] if self.negatives.balance else None
         pairs = torch.stack([asked // nodes, asked % nodes])
         scores = network.decoder.scores(x, pairs, structure)
         return link_loss(

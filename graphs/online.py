@@ -94,7 +94,7 @@ class OnlineLinks(TrainedLinks):
         pool = torch.cat(list(self._active))
         if not len(fit) or not len(pool):
             return
-        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr)
+        optimizer = torch.optim.Adam(network.parameters(), lr=self.lr, fused=True)
         best, best_loss, waited = copy.deepcopy(network.state_dict()), torch.inf, 0
         held = hold if len(hold) else fit
         for _ in range(self.online.max_epochs):

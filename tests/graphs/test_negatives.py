@@ -1,9 +1,12 @@
 """Negatives: no positive, no self-pair, no repeat; pools, counts, seeds."""
 
+from unittest import mock
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from graphs import negatives
 from graphs.negatives import (
     balanced_weights,
     sample_negatives,
@@ -38,6 +41,38 @@ def test_what_a_negative_is(seed: int, count: int) -> None:
         if u != v and u * NODES + v not in set(positives.tolist())
     }
     assert len(keys) == min(count, len(possible))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 900), st.integers(1, 60))
+def test_marks_draw_what_lists_draw(seed: int, count: int, pool: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    positives = torch.randint(NODES**2, (20,), generator=generator).unique()
+    sources, targets = torch.randint(NODES, (2, pool), generator=generator)
+
+    def draw(cells: int) -> list[int]:
+        with mock.patch.object(negatives, "CELLS", cells):
+            drawn = sample_negatives(
+                positives, sources, targets, count, num_nodes=NODES,
+                generator=torch.Generator().manual_seed(seed),
+            )  # fmt: skip
+        return drawn.tolist()
+
+    assert draw(0) == draw(10_000)
+
+
+def test_every_choice_is_as_likely() -> None:
+    """All negatives are listed, then some chosen: each of six in half of the draws."""
+    generator, nodes = torch.Generator().manual_seed(0), torch.arange(3)
+    seen = torch.zeros(9)
+    for _ in range(2000):
+        drawn = sample_negatives(
+            nodes.new_empty(0), nodes, nodes, 3, num_nodes=3, generator=generator
+        )
+        assert len(drawn) == 3
+        seen[drawn] += 1
+    assert seen[[0, 4, 8]].tolist() == [0.0] * 3
+    assert (seen[[1, 2, 3, 5, 6, 7]] / 2000 - 0.5).abs().max() < 4 * (0.25 / 2000) ** 0.5
 
 
 def test_seeded() -> None:
@@ -82,11 +117,10 @@ def test_without_and_nothing_to_draw_from() -> None:
 
 
 def test_balanced_weights_stand_for_all_pairs() -> None:
-    weights = balanced_weights(7, [(torch.arange(10), 393)])
-    assert weights[:7].tolist() == [1.0] * 7
-    assert float(weights.sum()) == 400.0
+    positive, past, drawn = balanced_weights([(torch.arange(10), 393)]).tolist()
+    assert (positive, past) == (1.0, 1.0) and abs(10 * drawn - 393) < 1e-3
     nothing = torch.empty(0, dtype=torch.int64)
-    assert balanced_weights(2, [(nothing, 0)]).tolist() == [1.0, 1.0]
+    assert balanced_weights([(nothing, 0)]).tolist() == [1.0, 1.0, 0.0]
 
 
 @settings(max_examples=40, deadline=None)
@@ -122,6 +156,8 @@ def test_strata_estimate_sums_over_all_pairs() -> None:
     for _ in range(300):
         strata = sample_strata(taken, active, 80, num_nodes=NODES, generator=generator)
         keys = torch.cat([drawn for drawn, _ in strata])
-        found.append(float(balanced_weights(0, strata) @ value.flatten()[keys]))
+        counts = torch.tensor([0, 0, *(len(drawn) for drawn, _ in strata)])
+        weights = balanced_weights(strata).repeat_interleave(counts)
+        found.append(float(weights @ value.flatten()[keys]))
     mean, error = torch.tensor(found).mean(), torch.tensor(found).std() / 300**0.5
     assert abs(float(mean) - right) < 4 * float(error)

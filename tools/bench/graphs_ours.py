@@ -65,7 +65,7 @@ class Ours:
         self.objective = build_objective(self.config)
         # As the training command: one optimiser of all weights stands for two of equal rate.
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=setting.learning_rate, weight_decay=0.0
+            self.network.parameters(), lr=setting.learning_rate, weight_decay=0.0, fused=True
         )
 
     def warm_up(self) -> timing.Seconds:

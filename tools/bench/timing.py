@@ -163,15 +163,18 @@ def verdict(ratio: float, aim: float | None) -> str:
 
 
 def versions(*packages: str) -> str:
-    """Python and packages with their versions."""
+    """Processor, Python and packages with their versions: ratios depend on all of them."""
+    import torch  # after one_thread()
+
     listed = ", ".join(f"{name} {metadata.version(name)}" for name in packages)
-    return f"Python {platform.python_version()}, {listed}"
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} with {capability}, Python {platform.python_version()}, {listed}"
 
 
 def print_versions(*packages: str, threads: int = 1) -> None:
     """The line above every table."""
     print(
-        f"{platform.machine()}, {threads} thread(s) of {os.cpu_count()} cores, load "
+        f"{threads} thread(s) of {os.cpu_count()} cores, load "
         f"{os.getloadavg()[0]:.1f}, {versions(*packages)}",
         flush=True,
     )
