@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -78,15 +79,20 @@ def take_turns(
 ) -> dict[str, list[T]]:
     """Run every step once a turn, so that a busy stretch of the machine hits all alike.
 
+    The order of a turn is drawn: a step that always came after the one with the largest memory
+    would find cold caches every time.
+
     Args:
         steps: Each runs once and says how long that took.
         repeats: Turns kept.
         warm_up: Turns before them.
     """
     taken: dict[str, list[T]] = {name: [] for name in steps}
+    order, drawing = list(steps), random.Random(0)
     for turn in range(warm_up + repeats):
-        for name, step in steps.items():
-            seconds = step()
+        drawing.shuffle(order)
+        for name in order:
+            seconds = steps[name]()
             if turn >= warm_up:
                 taken[name].append(seconds)
     return taken

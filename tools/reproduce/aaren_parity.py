@@ -24,7 +24,7 @@ class Settings:
     series_time: int = 32
     width: int = 8
     num_classes: int = 10
-    noise: float = 1.0
+    noise: float = 3.0
     dim: int = 32
     num_heads: int = 4
     num_layers: int = 2
@@ -93,6 +93,9 @@ EXPERIMENT = Experiment(
         )
         for data in ("events", "series")
     ),
+    earlier="with white noise of deviation 1 on the series both stood at 96 % "
+    "(`blocks_aaren_parity_1.csv`, 12 rows): too easy to tell. Deviation 3 was then set on "
+    "validation with seed 100 (causal attention 36.6 %; 17.5 % at 4.5)",
     settings=SETTINGS,
     run=run,
     parameters=lambda variant: count_parameters(build(variant)),

@@ -1,10 +1,10 @@
 """Recurrent networks wired by random graphs, on Reber words.
 
-Words of 11 to 30 letters without foreign ones; half of the invalid words are near misses, one
-letter away from a valid word. Chance 50 % of all metrics. 20 graphs a family, of 10 to 30 nodes;
-seed k holds every third of them. Metric: right answers, median and mean over the graphs of a row,
-and the mean over valid words and near misses alone. Shortened against the thesis, which has 100
-graphs of up to 50 nodes a family, words of up to 53 letters with foreign ones, and more words.
+Words of 11 to 30 letters without foreign ones; every invalid word is a near miss, one letter away
+from a valid word. Chance 50 %. 20 graphs a family, of 10 to 30 nodes; seed k holds every third of
+them. Metric: right answers, median and mean over the graphs of a row. Shortened against the thesis,
+which has 100 graphs of up to 50 nodes a family, words of up to 53 letters, most invalid ones with
+foreign letters, and more words.
 Expected (2407.20601): gated cells are above plain ones, Watts-Strogatz above Barabasi-Albert.
 """
 
@@ -55,13 +55,13 @@ class Settings:
     num_graphs: int = 20
     fewest_nodes: int = 10
     most_nodes: int = 30
-    epochs: int = 8
+    epochs: int = 6
     batch: int = 128
-    learning_rates: tuple[float, ...] = (3e-3, 1e-2)
+    learning_rates: tuple[float, ...] = (1e-2,)
     num_words: int = 10_000
     held_out: int = 1_500
     max_length: int = 30
-    near_miss_share: float = 0.5
+    near_miss_share: float = 1.0
     dim: int = 50
 
 
@@ -156,12 +156,17 @@ EXPERIMENT = Experiment(
     chance="50 %, of all metrics",
     metric="right answers, median and mean over the graphs of a seed; near: mean of the shares "
     "right among valid words and among near misses",
+    earlier="with half of the invalid words near misses, 8 epochs and the better of two learning "
+    "rates the plain cells stood at 80 to 84 % (`blocks_reber_graphs_1.csv`, 24 rows): seven "
+    "claims were too easy to tell. Near misses alone, 6 epochs and one rate were then set on "
+    "validation with seed 100 (three Watts-Strogatz graphs with tanh 58 to 75 %, two with LSTM 67 "
+    "and 92 %, in 8 epochs; shorter and fewer words left both at 57 to 59 %)",
     expected="GRU and LSTM above tanh and ReLU; Watts-Strogatz (WS) above Barabasi-Albert (BA)",
     trials=f"{SETTINGS.num_graphs} graphs a family, every third one with each seed, of "
     f"{SETTINGS.fewest_nodes} to {SETTINGS.most_nodes} nodes (thesis: 100, of 10 to 50); "
     f"{SETTINGS.epochs} epochs (15) of {SETTINGS.num_words - 2 * SETTINGS.held_out:,} words in "
-    f"batches of {SETTINGS.batch}, Adam; trials: learning rates "
-    f"{' and '.join(f'{rate:g}' for rate in SETTINGS.learning_rates)}; {SETTINGS.held_out:,} words "
+    f"batches of {SETTINGS.batch}, Adam, learning rate "
+    f"{' or '.join(f'{rate:g}' for rate in SETTINGS.learning_rates)}; {SETTINGS.held_out:,} words "
     "in validation and in the test",
     variants=tuple(PUBLISHED),
     columns={"median": "median", "mean": "mean", "near": "near, mean"},
