@@ -38,7 +38,10 @@ def run_verb(head: str, name: str, verb: Verb, arguments: Sequence[str]) -> None
     _set_up_messages(options)
     placed = _with_folder(options, f"{head}-{name}", config_name)
     try:
-        run_seeds(function, config, placed)
+        if verb.own_seeds:
+            function(config, placed)
+        else:
+            run_seeds(function, config, placed)
     finally:
         if not options.out:
             discard_empty(Path(placed.out))

@@ -268,6 +268,8 @@ def _convert(value: Any, annotation: Any) -> Any:
     if origin in (Union, types.UnionType):
         return _convert_union(value, args)
     if origin is list:
+        if isinstance(value, str):  # as typed: a,b
+            value = [item.strip() for item in value.split(",")] if value.strip() else []
         if not isinstance(value, list | tuple):
             raise TypeError
         return [_convert(item, args[0]) for item in value]

@@ -48,11 +48,16 @@ def summarise(runs: Sequence[Metrics]) -> dict[str, float | int | None]:
             continue
         values = [value for run in runs if (value := run[name]) is not None]
         known = len(values) == len(runs)
-        mean = math.fsum(values) / len(values) if known else None
-        spread = statistics.stdev(values) if known and len(values) > 1 else None
+        mean, spread = mean_and_std(values) if known else (None, None)
         stem = name.removesuffix("/mean")
         summary[name] = mean
         summary[f"{stem}/std" if is_test else f"{name}_std"] = spread
         if is_test:
             summary[f"{stem}/n"] = len(runs)
     return summary
+
+
+def mean_and_std(values: Sequence[float | int]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation; of one value no deviation."""
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return math.fsum(values) / len(values), spread

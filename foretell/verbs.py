@@ -18,6 +18,8 @@ class Verb(NamedTuple):
     override, such as those kept with `--model`. Empty = the dataclass's own defaults."""
     seeded: bool = True
     """Whether the seed changes what it writes; where not, `--seeds` above 1 is refused."""
+    own_seeds: bool = False
+    """It runs the seeds itself and puts all into one folder."""
 
 
 def load(name: str) -> Any:

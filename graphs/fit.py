@@ -6,11 +6,11 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.data import DataLoader, TensorDataset
 
+from foretell.best_epoch import BestEpoch
 from foretell.blocks.protocol import detach_state
 from foretell.checkpoints import check_architecture
 from foretell.config import RunOptions, to_dict
@@ -133,55 +133,6 @@ class GraphModule(lightning.LightningModule):
         ]
 
 
-class BestEpoch(Callback):
-    """Keeps the weights of the best validation and stops when none is better for long.
-
-    Args:
-        metric: Its name after `val/`.
-        patience: Epochs.
-    """
-
-    def __init__(self, metric: str, patience: int) -> None:
-        self.metric, self.patience = metric, patience
-        self.sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-        self.epoch, self.last, self.value = -1, -1, float("-inf")
-        self.weights: dict[str, Tensor] = {}
-
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        measured = trainer.callback_metrics.get(f"val/{self.metric}")
-        if measured is None:
-            known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
-            raise UserError(
-                f"stop.metric {self.metric}: validation has {', '.join(known) or 'no metric'}"
-            )
-        value = self.sign * float(measured)
-        self.last = trainer.current_epoch
-        if value > self.value or not self.weights:
-            self.epoch, self.value = self.last, value
-            self.weights = {
-                name: tensor.detach().cpu().clone()
-                for name, tensor in pl_module.network.state_dict().items()
-            }
-        self._stop(trainer)
-
-    def on_train_start(self, trainer: lightning.Trainer, pl_module: Any) -> None:
-        """A run that had stopped does not go on when it is resumed."""
-        self._stop(trainer)
-
-    def _stop(self, trainer: lightning.Trainer) -> None:
-        if self.weights and self.last - self.epoch >= self.patience:
-            trainer.should_stop = True
-
-    def state_dict(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch, "last": self.last, "value": self.value, "weights": self.weights
-        }  # fmt: skip
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.epoch, self.value = state_dict["epoch"], state_dict["value"]
-        self.last, self.weights = state_dict["last"], state_dict["weights"]
-
-
 def fit(
     config: TrainConfig,
     network: GraphNetwork,
@@ -196,24 +147,15 @@ def fit(
         `epochs` run, `best_epoch` (both from 1) and the watched `best_value` of validation during
         training.
     """
-    best = BestEpoch(config.watched, config.stop.patience)
+    best = BestEpoch(
+        config.watched, config.stop.patience, lower_is_better=config.watched in LOWER_IS_BETTER
+    )
     trainer = build_trainer(
         config.trainer, run, options, [best], gradient_clip_val=config.optim.grad_clip or None
     )
     module = GraphModule(config, network, data, split, options.seed)
     trainer.fit(module, ckpt_path=run.resume_path(options))
-    if not best.weights:
-        raise UserError(
-            f"no validation in {trainer.current_epoch} epochs: set "
-            "trainer.check_val_every_n_epoch to at most trainer.max_epochs"
-        )
-    network.load_state_dict(best.weights)
-    network.eval()
-    return {
-        "epochs": float(trainer.current_epoch),
-        "best_epoch": float(best.epoch + 1),
-        "best_value": best.sign * best.value,
-    }
+    return best.restore(network, trainer)
 
 
 def _identity(config: TrainConfig, sequence: SnapshotSequence) -> dict[str, str]:

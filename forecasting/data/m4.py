@@ -1,0 +1,94 @@
+"""Files of the M4 competition: a series a line, padded with empty cells.
+
+`Hourly-train.csv`, `Hourly-test.csv` and their siblings; the frequency is in the name. Every series
+has its own length; the test file holds the values that follow.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float64
+
+from foretell.errors import UserError, nearest
+
+SEASON = {"hourly": 24, "daily": 1, "weekly": 1, "monthly": 12, "quarterly": 4, "yearly": 1}
+"""m of MASE and of the seasonal naive forecast, as the competition sets them."""
+HORIZON = {"hourly": 48, "daily": 14, "weekly": 13, "monthly": 18, "quarterly": 8, "yearly": 6}
+
+
+@dataclass(frozen=True)
+class M4Series:
+    """One frequency of the competition."""
+
+    frequency: str
+    ids: tuple[str, ...]
+    train: tuple[Float64[np.ndarray, " _"], ...]
+    test: tuple[Float64[np.ndarray, " _"], ...]
+    """The values that follow, as many as the horizon."""
+
+    @property
+    def season(self) -> int:
+        """m."""
+        return SEASON[self.frequency]
+
+    @property
+    def horizon(self) -> int:
+        """H."""
+        return HORIZON[self.frequency]
+
+
+def read_m4(train: str | Path) -> M4Series:
+    """Read a training file and the test file beside it, `-train` replaced by `-test`.
+
+    Raises:
+        UserError: A missing file, a name without a frequency, other series in the test, values
+            that are no numbers or missing inside a series.
+    """
+    train = Path(train)
+    frequency = _frequency(train)
+    test = train.with_name(train.name.replace("-train", "-test").replace("-Train", "-Test"))
+    if test == train:
+        raise UserError(f"{train} is not named as the competition does, such as Hourly-train.csv")
+    ids, seen = _read(train)
+    test_ids, future = _read(test)
+    if ids != test_ids:
+        other = next((a for a, b in zip(ids, test_ids, strict=False) if a != b), None)
+        raise UserError(
+            f"{test} does not hold the series of {train}"
+            + (f", first at {other}" if other else f": {len(test_ids)} instead of {len(ids)}")
+        )
+    horizon = HORIZON[frequency]
+    for name, values in zip(ids, future, strict=True):
+        if len(values) != horizon:
+            raise UserError(f"{test}: series {name} has {len(values)} values, not {horizon}")
+    return M4Series(frequency, ids, seen, future)
+
+
+def _frequency(path: Path) -> str:
+    found = [name for name in SEASON if name in path.name.lower()]
+    if not found:
+        hint = nearest(path.stem.split("-")[0], SEASON)
+        raise UserError(f"{path}: its name must hold one of {', '.join(SEASON)}{hint}")
+    return found[0]
+
+
+def _read(path: Path) -> tuple[tuple[str, ...], tuple[Float64[np.ndarray, " _"], ...]]:
+    if not path.is_file():
+        raise UserError(f"no file {path}")
+    frame = pd.read_csv(path, dtype={0: str}, low_memory=False)
+    if not len(frame):
+        raise UserError(f"{path} has no series")
+    ids = tuple(frame.iloc[:, 0])
+    if len(set(ids)) < len(ids):
+        raise UserError(f"{path}: {frame.iloc[:, 0][frame.iloc[:, 0].duplicated()].iloc[0]} twice")
+    try:
+        values = frame.iloc[:, 1:].to_numpy(dtype=np.float64)
+    except ValueError as error:
+        raise UserError(f"{path} holds a cell that is no number: {error}") from None
+    length = np.isfinite(values).sum(1)
+    for name, row, count in zip(ids, values, length, strict=True):
+        if not count or not np.isfinite(row[:count]).all():
+            raise UserError(f"{path}: series {name} has an empty cell before its last value")
+    return ids, tuple(row[:count] for row, count in zip(values, length, strict=True))

@@ -1,0 +1,71 @@
+"""Mean squared and mean absolute error over windows, steps and channels; lower is better.
+
+MSE = mean (y - f)^2, MAE = mean |y - f|: sums in float64 over counts. Means of batch means differ
+as soon as the last batch is smaller, and dropping it changes published numbers in the second digit.
+No window: an error, never a number.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+
+@dataclass
+class ForecastErrors:
+    """Sums of errors for each step of the horizon and channel."""
+
+    squared: Float64[Tensor, "horizon channels"]
+    absolute: Float64[Tensor, "horizon channels"]
+    windows: int = field(default=0)
+
+    @classmethod
+    def zeros(cls, horizon: int, channels: int) -> "ForecastErrors":
+        """Nothing seen yet."""
+        empty = torch.zeros(horizon, channels, dtype=torch.float64)
+        return cls(empty, empty.clone())
+
+    def update(
+        self,
+        target: Float[Tensor, "batch horizon channels"],
+        forecast: Float[Tensor, "batch horizon channels"],
+    ) -> None:
+        """Add windows.
+
+        Raises:
+            ValueError: A forecast that is not finite.
+        """
+        error = (target.double() - forecast.double()).cpu()
+        if not bool(error.isfinite().all()):
+            bad = (~error.isfinite()).nonzero()[0].tolist()
+            raise ValueError(
+                f"the forecast of window {self.windows + bad[0]}, step {bad[1]}, channel {bad[2]} "
+                "is not finite"
+            )
+        self.squared += error.square().sum(0)
+        self.absolute += error.abs().sum(0)
+        self.windows += len(error)
+
+    def merge(self, other: "ForecastErrors") -> "ForecastErrors":
+        """Of two shards together."""
+        return ForecastErrors(
+            self.squared + other.squared,
+            self.absolute + other.absolute,
+            self.windows + other.windows,
+        )
+
+    @property
+    def mse(self) -> float:
+        """Over windows, steps and channels."""
+        return self._mean(self.squared)
+
+    @property
+    def mae(self) -> float:
+        """Over windows, steps and channels."""
+        return self._mean(self.absolute)
+
+    def _mean(self, sums: Tensor) -> float:
+        if not self.windows:
+            raise ValueError("no window was scored: the part is shorter than the horizon")
+        return float(sums.mean() / self.windows)

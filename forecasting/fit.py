@@ -1,0 +1,146 @@
+"""The training loop around a forecaster: Lightning steps, all validation windows, best epoch."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+
+from forecasting.config import FitConfig
+from forecasting.data.windows import Batch, Windows
+from forecasting.evaluation.errors import ForecastErrors
+from foretell.best_epoch import BestEpoch
+from foretell.config import RunOptions, TrainerConfig
+from foretell.errors import UserError
+from foretell.loader import EpochSampler, ResumableLoader
+from foretell.run import RunDirectory
+from foretell.trainer import build_trainer
+
+SCORED_BATCH = 256
+"""Windows scored at a time."""
+
+
+class SeriesModule(lightning.LightningModule):
+    """Mean squared error of forecasts; validation is the mean over all windows.
+
+    Args:
+        network: [batch, context, channels] -> [batch, horizon, channels].
+        config: Rates and sizes.
+        train: Training windows.
+        val: Validation windows.
+        seed: Of the order of the windows.
+    """
+
+    def __init__(
+        self, network: nn.Module, config: FitConfig, train: Windows, val: Windows, seed: int
+    ) -> None:
+        super().__init__()
+        self.network, self.config, self.seed = network, config, seed
+        self.train_windows, self.val_windows = train, val
+        self.errors = ForecastErrors.zeros(val.horizon, val.num_channels)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Mean squared error of a batch."""
+        x, y = batch
+        loss = functional.mse_loss(self.network(x), y)
+        if not bool(loss.isfinite()):
+            raise UserError(
+                f"the loss is {loss.item()} in epoch {self.current_epoch + 1}: lower the learning "
+                "rate (fits.*.lr)"
+            )
+        self.log("train/loss", loss, batch_size=len(x))
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self.errors = ForecastErrors.zeros(self.val_windows.horizon, self.val_windows.num_channels)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add the windows of a batch."""
+        x, y = batch
+        self.errors.update(y, self.network(x))
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({"val/mse": self.errors.mse, "val/mae": self.errors.mae})
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Windows in a new order each epoch; what does not fill the last batch waits for another
+        order."""
+        sampler = EpochSampler(len(self.train_windows), self.config.batch, seed=self.seed)
+        return ResumableLoader(self.train_windows, sampler, collate_fn=_as_is)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every window once."""
+        return DataLoader(_InOrder(self.val_windows), batch_size=None)
+
+    def configure_optimizers(self) -> Any:
+        """Adam; the rate falls by `decay` from the third epoch on."""
+        trained = [weight for weight in self.network.parameters() if weight.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=self.config.lr)
+        decay = self.config.decay
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda epoch: decay ** max(0, epoch - 1)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+class _InOrder(Dataset[Batch]):
+    """Batches of windows in their order, the last one smaller."""
+
+    def __init__(self, windows: Windows) -> None:
+        self.windows = windows
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.windows) / SCORED_BATCH)
+
+    def __getitem__(self, place: int) -> Batch:
+        if place >= len(self):
+            raise IndexError(place)
+        first = place * SCORED_BATCH
+        return self.windows.gather(
+            torch.arange(first, min(first + SCORED_BATCH, len(self.windows)))
+        )
+
+
+def fit(
+    network: nn.Module,
+    config: FitConfig,
+    train: Windows,
+    val: Windows,
+    trainer_config: TrainerConfig,
+    run: RunDirectory,
+    options: RunOptions,
+) -> dict[str, float]:
+    """Train a network and leave it with the weights of its best epoch, in eval mode.
+
+    Returns:
+        `epochs` run, `best_epoch` and its `best_value`, the validation's mean squared error.
+    """
+    steps = max(1, len(train) // config.batch)
+    if config.windows_per_epoch is not None:
+        steps = min(steps, max(1, config.windows_per_epoch // config.batch))
+    best = BestEpoch("mse", config.patience, lower_is_better=True)
+    settings = replace(trainer_config, max_epochs=config.max_epochs, limit_train_batches=steps)
+    trainer = build_trainer(settings, run, options, [best])
+    module = SeriesModule(network, config, train, val, options.seed)
+    trainer.fit(module, ckpt_path=run.resume_path(options))
+    return best.restore(network, trainer)
+
+
+@torch.no_grad()
+def score(
+    network: nn.Module, windows: Windows, device: torch.device | str = "cpu"
+) -> ForecastErrors:
+    """Errors over every window, none dropped."""
+    network.eval().to(device)
+    errors = ForecastErrors.zeros(windows.horizon, windows.num_channels)
+    for x, y in windows.batches(SCORED_BATCH):
+        errors.update(y, network(x.to(device)))
+    return errors
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
