@@ -1,0 +1,168 @@
+"""S2IP-LLM (2403.05798): series as tokens, prompted by anchors from a language model's words.
+
+Norm, decompose, patch, tokens; the anchors most similar to the series stand before its tokens; a
+frozen language model with trained norms and positions; a linear head; undo the norm. Channels
+share all weights. A token sees `trend_window` steps through the trend and all steps through the
+season, not its patch alone.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from forecasting.anchors import Anchors
+from forecasting.backbone import build_backbone
+from forecasting.decomposition import decompose
+from forecasting.instance_norm import WindowScale, normalise, restore
+from forecasting.patches import cut_patches, num_patches
+from forecasting.retrieval import Retrieved, retrieve
+from forecasting.s2ip_config import S2ipConfig
+from forecasting.s2ip_heads import S2ipHead
+
+
+class _Steps(NamedTuple):
+    """What one pass computes."""
+
+    scale: WindowScale
+    tokens: Float[Tensor, "series tokens dim"]
+    retrieved: Retrieved
+    parts: Float[Tensor, "series parts horizon"]
+    """Of the forecast, normed; one unless the head makes components."""
+
+
+class S2IP(nn.Module):
+    """The forecaster.
+
+    Args:
+        context: L.
+        horizon: H.
+        config: Everything else.
+        backbone: Blocks and words instead of those that `config.backbone` names.
+
+    Raises:
+        UserError: The language model cannot be loaded.
+        ValueError: Sizes that do not fit.
+    """
+
+    def __init__(
+        self,
+        context: int,
+        horizon: int,
+        config: S2ipConfig,
+        *,
+        backbone: tuple[nn.Module, Float[Tensor, "words dim"]] | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.context, self.horizon = config, context, horizon
+        if config.decomposition != "none" and config.trend_window > context:
+            raise ValueError(
+                f"trend_window {config.trend_window} is longer than the context, {context}"
+            )
+        blocks, words = build_backbone(config.backbone) if backbone is None else backbone
+        dim, tokens = words.shape[1], num_patches(context, config.patch_length, config.stride)
+        self.norm_scale = self.norm_shift = None
+        if config.norm_affine:
+            self.norm_scale, self.norm_shift = (
+                nn.Parameter(torch.ones(())), nn.Parameter(torch.zeros(()))
+            )  # fmt: skip
+        channels = 1 if config.decomposition == "none" else 3
+        self.embed = nn.Linear(channels * config.patch_length, dim)
+        self.anchors = Anchors(config.anchors, words) if config.retrieved else None
+        self.blocks = blocks
+        self.head = S2ipHead(
+            config.head, prefix=config.retrieved, tokens=tokens, dim=dim, horizon=horizon
+        )
+        self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None
+
+    def forward(
+        self, x: Float[Tensor, "batch context channels"]
+    ) -> Float[Tensor, "batch horizon channels"]:
+        """Forecast."""
+        return self._unfold(self._steps(x), len(x))
+
+    def loss(
+        self,
+        x: Float[Tensor, "batch context channels"],
+        y: Float[Tensor, "batch horizon channels"],
+    ) -> tuple[Float[Tensor, ""], Mapping[str, Tensor]]:
+        """MSE - lambda (mean over series of the summed cosines of their anchors).
+
+        With head components also the parts' errors against the decomposition of context and
+        target together, after the context, in normed units.
+
+        Returns:
+            The loss, and its parts by name.
+        """
+        steps, config = self._steps(x), self.config
+        parts = {"mse": functional.mse_loss(self._unfold(steps, len(x)), y)}
+        loss = parts["mse"]
+        if config.retrieved and config.align_weight:
+            parts["alignment"] = steps.retrieved.cosine.sum(1).mean()
+            loss = loss - config.align_weight * parts["alignment"]
+        if config.head == "components":
+            whole = (torch.cat([x, y], 1) - steps.scale.mean) / steps.scale.std
+            wanted = decompose(_fold(whole), config.trend_window, config.season)
+            parts["components"] = functional.mse_loss(
+                steps.parts, wanted[..., self.context :].to(steps.parts)
+            )
+            loss = loss + config.component_weight * parts["components"]
+        return loss, parts
+
+    @torch.no_grad()
+    def retrieved(self, x: Float[Tensor, "batch context channels"]) -> Retrieved:
+        """The anchors of each series, the most similar first; series are batch by channel."""
+        return self._steps(x).retrieved
+
+    def _steps(self, x: Tensor) -> _Steps:
+        config = self.config
+        if x.shape[1] != self.context:
+            raise ValueError(f"x must have {self.context} steps, got {x.shape[1]}")
+        normed, scale = normalise(x)
+        if self.norm_scale is not None and self.norm_shift is not None:
+            normed = normed * self.norm_scale + self.norm_shift
+        series = _fold(normed)
+        if config.decomposition == "none":
+            parts = series[:, None]
+        else:
+            parts = decompose(series, config.trend_window, config.season)
+        patches = cut_patches(parts, config.patch_length, config.stride)
+        tokens = self.embed(patches.transpose(1, 2).flatten(2))  # [series, tokens, dim]
+        found, sequence = self._prompted(tokens)
+        return _Steps(scale, tokens, found, self.head(self.blocks(sequence)))
+
+    def _prompted(self, tokens: Tensor) -> tuple[Retrieved, Tensor]:
+        if self.anchors is None:
+            nothing = tokens.new_zeros(len(tokens), 0)
+            return Retrieved(nothing.long(), nothing), tokens
+        anchors, normed = self._anchors()
+        found = retrieve(
+            tokens, anchors, self.config.retrieved, query=self.config.query, normed=normed
+        )
+        return found, torch.cat([anchors[found.anchors].to(tokens), tokens], 1)
+
+    def _anchors(self) -> tuple[Tensor, Tensor | None]:
+        """A and its rows of norm 1, kept from call to call where nothing learns."""
+        assert self.anchors is not None
+        if torch.is_grad_enabled() and any(w.requires_grad for w in self.anchors.parameters()):
+            return self.anchors(), None
+        held: list[Any] = [*self.anchors.parameters(), *self.anchors.buffers()]
+        key = tuple(number for tensor in held for number in (tensor.data_ptr(), tensor._version))
+        if self._kept is None or self._kept[0] != key:
+            with torch.no_grad():
+                anchors = self.anchors()
+                self._kept = key, anchors, functional.normalize(anchors.float(), dim=-1)
+        return self._kept[1], self._kept[2]
+
+    def _unfold(self, steps: _Steps, batch: int) -> Tensor:
+        forecast = steps.parts.sum(1).unflatten(0, (batch, -1)).transpose(1, 2)
+        if self.norm_scale is not None and self.norm_shift is not None:
+            forecast = (forecast - self.norm_shift) / self.norm_scale
+        return restore(forecast, steps.scale)
+
+
+def _fold(x: Float[Tensor, "batch time channels"]) -> Float[Tensor, "series time"]:
+    return x.transpose(1, 2).flatten(0, 1)

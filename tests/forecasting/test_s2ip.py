@@ -1,0 +1,250 @@
+"""S2IP-LLM against its steps written out, its laws, its switches."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+import torch
+from tiny_models import tiny_gpt2
+from torch.nn import functional
+
+from forecasting.backbone import wrap
+from forecasting.decomposition import decompose
+from forecasting.language_model import word_embeddings
+from forecasting.s2ip import S2IP
+from forecasting.s2ip_config import AnchorConfig, BackboneConfig, S2ipConfig
+from forecasting.s2ip_heads import S2ipHead, published_head_naive
+
+CONTEXT, HORIZON, CHANNELS = 48, 8, 3
+CONFIG = S2ipConfig(
+    trend_window=12, season=6, patch_length=8, stride=4, retrieved=4,
+    anchors=AnchorConfig(map="linear", count=20), backbone=BackboneConfig(model="tiny"),
+)  # fmt: skip
+
+
+def _build(config: S2ipConfig = CONFIG, **options: int) -> S2IP:
+    torch.manual_seed(0)
+    model = tiny_gpt2()
+    sizes = {"context": CONTEXT, "horizon": HORIZON} | options
+    backbone = (wrap(model, config.backbone), word_embeddings(model))
+    return S2IP(config=config, backbone=backbone, **sizes).eval()
+
+
+def _official(network: S2IP, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The released code's steps, series by series where it is: pandas, a map over the whole
+    vocabulary, cosines, prefix, the language model, three thirds through one map."""
+    config = network.config
+    assert network.anchors is not None
+    mean = x.mean(1, keepdim=True)
+    std = torch.sqrt(torch.var(x, dim=1, keepdim=True, unbiased=False) + 1e-5)
+    normed = (x - mean) / std
+    series = normed.permute(0, 2, 1).reshape(-1, CONTEXT)
+    tokens = []
+    for row in series:
+        values = pd.Series(row.detach().double().numpy())
+        trend = values.rolling(config.trend_window).mean()
+        trend = trend.shift(-((config.trend_window - 1) // 2)).bfill().ffill()
+        detrended = values - trend
+        seasonal = detrended.groupby(values.index % config.season).transform("mean")
+        parts = [torch.tensor(part.to_numpy()).to(row) for part in
+                 (trend, seasonal, detrended - seasonal)]  # fmt: skip
+        patches = [
+            functional.pad(part[None], (0, config.stride), mode="replicate")[0].unfold(
+                0, config.patch_length, config.stride
+            )
+            for part in parts
+        ]
+        tokens.append(network.embed(torch.cat(patches, dim=-1)))
+    embedded = torch.stack(tokens)
+    words = network.anchors.words.permute(1, 0)
+    mapped = functional.linear(words, network.anchors.weight, network.anchors.bias)
+    anchors = mapped.permute(1, 0)
+    query = functional.normalize(embedded.mean(1), dim=1)
+    similarity = query @ functional.normalize(anchors, dim=1).T
+    _, index = similarity.topk(config.retrieved, dim=1)
+    prompt = anchors[index]
+    chosen = functional.normalize(anchors, dim=1)[index]
+    alignment = (query[:, None] * chosen).sum() / len(series)
+    hidden = network.blocks(torch.cat([prompt, embedded], dim=1))
+    flat = hidden.reshape(len(series), -1)
+    third = flat.shape[1] // 3
+    outputs = [network.head.linear(flat[:, k * third : (k + 1) * third]) for k in range(3)]
+    forecast = (outputs[0] + outputs[1] + outputs[2]).reshape(len(x), CHANNELS, HORIZON)
+    return forecast.permute(0, 2, 1) * std + mean, alignment
+
+
+def test_equals_the_official_steps_and_their_gradients() -> None:
+    network = _build()
+    x = torch.randn(2, CONTEXT, CHANNELS).cumsum(1)
+    y = torch.randn(2, HORIZON, CHANNELS)
+    wanted, alignment = _official(network, x)
+    loss = functional.mse_loss(wanted, y) - 0.05 * alignment
+    names = [name for name, weight in network.named_parameters() if weight.requires_grad]
+    weights = [network.get_parameter(name) for name in names]
+    expected = torch.autograd.grad(loss, weights, allow_unused=True)
+    torch.testing.assert_close(network(x), wanted, rtol=1e-4, atol=1e-4)
+    own, parts = network.loss(x, y)
+    torch.testing.assert_close(own, loss, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(parts["alignment"], alignment, rtol=1e-4, atol=1e-5)
+    found = torch.autograd.grad(own, weights, allow_unused=True)
+    for name, one, other in zip(names, found, expected, strict=True):
+        assert (one is None) == (other is None), name
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", ["published", "flatten", "patches", "last", "mean", "components"])
+def test_laws_with_every_head(head: str) -> None:
+    """Channels and batch may be permuted; x -> a x + b gives a y + b; constants stay finite."""
+    network = _build(replace(CONFIG, head=head))
+    x = torch.randn(3, CONTEXT, CHANNELS)
+    with torch.no_grad():
+        y = network(x)
+        assert y.shape == (3, HORIZON, CHANNELS)
+        permuted = network(x[[2, 0, 1]][..., [1, 2, 0]])
+        torch.testing.assert_close(permuted, y[[2, 0, 1]][..., [1, 2, 0]], rtol=0, atol=1e-5)
+        torch.testing.assert_close(network(x[..., :1]), y[..., :1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(network(3 * x + 5), 3 * y + 5, rtol=1e-3, atol=1e-3)
+        assert network(torch.full((1, CONTEXT, 1), 4.0)).isfinite().all()
+
+
+def test_published_head_is_a_sum_of_thirds() -> None:
+    torch.manual_seed(0)
+    head = S2ipHead("published", prefix=4, tokens=8, dim=6, horizon=5)
+    hidden = torch.randn(3, 12, 6, requires_grad=True)
+    found, wanted = head(hidden)[:, 0], published_head_naive(head, hidden)
+    torch.testing.assert_close(found, wanted)
+    parameters = [hidden, *head.parameters()]
+    for one, other in zip(
+        torch.autograd.grad(found.square().sum(), parameters, retain_graph=True),
+        torch.autograd.grad(wanted.square().sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
+
+
+def test_flatten_is_the_papers_map_split_and_summed() -> None:
+    """A map to 3 H, split and summed, is one map with summed weights."""
+    torch.manual_seed(0)
+    wide = S2ipHead("components", prefix=2, tokens=4, dim=6, horizon=5)
+    narrow = S2ipHead("flatten", prefix=2, tokens=4, dim=6, horizon=5)
+    with torch.no_grad():
+        narrow.linear.weight.copy_(wide.linear.weight.unflatten(0, (3, 5)).sum(0))
+        narrow.linear.bias.copy_(wide.linear.bias.unflatten(0, (3, 5)).sum(0))
+    hidden = torch.randn(3, 6, 6)
+    torch.testing.assert_close(wide(hidden).sum(1), narrow(hidden)[:, 0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("retrieved", [0, 1, 4, 16])
+def test_any_prefix_and_odd_patches(retrieved: int) -> None:
+    config = replace(CONFIG, retrieved=retrieved, head="flatten", patch_length=7, stride=5)
+    network = _build(config)
+    x = torch.randn(2, CONTEXT, CHANNELS)
+    assert network(x).shape == (2, HORIZON, CHANNELS)
+    chosen = network.retrieved(x)
+    assert chosen.anchors.shape == (2 * CHANNELS, retrieved)
+
+
+def test_sizes_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="no multiple of three"):
+        S2ipHead("published", prefix=1, tokens=4, dim=4, horizon=2)
+    with pytest.raises(ValueError, match="trend_window 96 is longer than the context, 48"):
+        _build(replace(CONFIG, trend_window=96))
+    with pytest.raises(ValueError, match=r"retrieved must lie in 0 .. anchors.count \(20\)"):
+        replace(CONFIG, retrieved=21)
+    with pytest.raises(ValueError, match="needs a decomposition"):
+        replace(CONFIG, decomposition="none", head="components")
+    with pytest.raises(ValueError, match="x must have 48 steps"):
+        _build()(torch.randn(1, 40, 1))
+
+
+def test_anchors_are_kept_until_something_changes() -> None:
+    network = _build()
+    x = torch.randn(1, CONTEXT, 1)
+    with torch.no_grad():
+        first = network(x)
+        kept = network._kept
+        assert kept is not None and torch.equal(network(x), first) and network._kept is kept
+        assert network.anchors is not None
+        network.anchors.weight += 0.5
+        changed = network(x)
+        assert network._kept is not kept and not torch.equal(changed, first)
+    other = _build()
+    other(x)
+    other.load_state_dict(network.state_dict())
+    with torch.no_grad():
+        torch.testing.assert_close(other(x), changed)
+
+
+def test_no_alignment_without_its_weight() -> None:
+    x, y = torch.randn(2, CONTEXT, 2), torch.randn(2, HORIZON, 2)
+    _, parts = _build(replace(CONFIG, align_weight=0.0)).loss(x, y)
+    assert set(parts) == {"mse"}
+    weighted, parts = _build(replace(CONFIG, align_weight=0.5)).loss(x, y)
+    torch.testing.assert_close(weighted, parts["mse"] - 0.5 * parts["alignment"])
+
+
+def test_components_are_asked_for_their_parts() -> None:
+    network = _build(replace(CONFIG, head="components", align_weight=0.0, component_weight=2.0))
+    x, y = torch.randn(2, CONTEXT, 1), torch.randn(2, HORIZON, 1)
+    loss, parts = network.loss(x, y)
+    torch.testing.assert_close(loss, parts["mse"] + 2 * parts["components"])
+    mean = x.mean(1, keepdim=True)
+    std = torch.sqrt(x.var(1, keepdim=True, unbiased=False) + 1e-5)
+    whole = ((torch.cat([x, y], 1) - mean) / std)[..., 0]
+    wanted = decompose(whole, 12, 6)[..., CONTEXT:]
+    steps = network._steps(x)
+    torch.testing.assert_close(parts["components"], functional.mse_loss(steps.parts, wanted))
+
+
+def test_affine_norm_starts_as_no_norm_and_is_undone() -> None:
+    plain, affine = _build(), _build(replace(CONFIG, norm_affine=True))
+    x = torch.randn(2, CONTEXT, 2)
+    with torch.no_grad():
+        affine.load_state_dict(plain.state_dict() | {
+            "norm_scale": torch.ones(()), "norm_shift": torch.zeros(())
+        })  # fmt: skip
+        torch.testing.assert_close(affine(x), plain(x))
+        affine.norm_scale.fill_(2.0)
+        affine.norm_shift.fill_(0.3)
+        torch.testing.assert_close(affine(3 * x + 5), 3 * affine(x) + 5, rtol=1e-3, atol=1e-3)
+
+
+def test_the_future_of_a_window_is_not_in_it() -> None:
+    """Values at and after the target leave the forecast as it is, bit for bit."""
+    network, table = _build(), torch.randn(CONTEXT + HORIZON, 1)
+    changed = table.clone()
+    changed[CONTEXT:] = 1e6
+    with torch.no_grad():
+        one, other = (network(rows[None, :CONTEXT]) for rows in (table, changed))
+    assert torch.equal(one, other)
+
+
+def test_learns_two_seasons_better_than_repeating_them() -> None:
+    """In seconds on a CPU, with the same network without a language model beside it."""
+    torch.manual_seed(0)
+    t = torch.arange(1200.0)
+    series = torch.sin(t * 2 * torch.pi / 6) + torch.sin(t * 2 * torch.pi / 10)
+    noisy = series + 0.3 * torch.randn(1200)
+    windows = noisy.unfold(0, CONTEXT + HORIZON, 1)[..., None]
+    train, test = windows[:900], windows[1000:]
+    x, y = test[:, :CONTEXT], test[:, CONTEXT:]
+    repeated = torch.cat([x[:, -6:], x[:, -6:]], 1)[:, :HORIZON]
+    naive = functional.mse_loss(repeated, y).item()
+    for kind in ("pretrained", "none"):
+        config = replace(
+            CONFIG, anchors=AnchorConfig(count=20), backbone=BackboneConfig(kind=kind, model="tiny")
+        )
+        network = _build(config).train()
+        optimizer = torch.optim.Adam(
+            [weight for weight in network.parameters() if weight.requires_grad], lr=3e-3
+        )
+        for _ in range(60):
+            rows = train[torch.randint(len(train), (64,))]
+            loss, _ = network.loss(rows[:, :CONTEXT], rows[:, CONTEXT:])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        with torch.no_grad():
+            found = functional.mse_loss(network.eval()(x), y).item()
+        assert found < 0.5 * naive, (kind, found, naive)
