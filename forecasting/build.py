@@ -8,6 +8,7 @@ from forecasting.config import FitConfig, FitsConfig, Name, NetworksConfig
 from forecasting.linear import DLinear, NLinear
 from forecasting.mixers import MixerForecaster
 from forecasting.patchtst import PatchTST
+from forecasting.s2ip import S2IP
 
 
 def build_forecaster(
@@ -44,6 +45,8 @@ def build_forecaster(
             return DLinear(context, horizon, networks.dlinear)
         case "patchtst":
             return PatchTST(context, horizon, networks.patchtst)
+        case "s2ip":
+            return S2IP(context, horizon, networks.s2ip)
         case _:
             return MixerForecaster(context, horizon, getattr(networks, name))
 

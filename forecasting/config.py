@@ -11,11 +11,12 @@ from forecasting.model_config import (
     RidgeConfig,
     mixer_preset,
 )
+from forecasting.s2ip_config import S2ipConfig
 from foretell.config import TrainerConfig
 
 Name = Literal[
     "last", "seasonal_naive", "drift", "ridge", "ridge_tuned", "nlinear", "dlinear", "patchtst",
-    "lstm", "lssl", "mamba2", "aaren", "titans",
+    "s2ip", "lstm", "lssl", "mamba2", "aaren", "titans",
 ]  # fmt: skip
 UNTRAINED = ("last", "seasonal_naive", "drift", "ridge", "ridge_tuned")
 """Names without a seed: nothing is drawn."""
@@ -56,6 +57,7 @@ class NetworksConfig:
     ridge: RidgeConfig = field(default_factory=RidgeConfig)
     dlinear: DLinearConfig = field(default_factory=DLinearConfig)
     patchtst: PatchTstConfig = field(default_factory=PatchTstConfig)
+    s2ip: S2ipConfig = field(default_factory=S2ipConfig)
     lstm: MixerForecasterConfig = field(
         default_factory=lambda: MixerForecasterConfig(mixer_preset("lstm"))
     )
@@ -80,6 +82,7 @@ class FitsConfig:
     nlinear: FitConfig = field(default_factory=lambda: FitConfig(lr=5e-3, batch=256, decay=0.8))
     dlinear: FitConfig = field(default_factory=lambda: FitConfig(lr=5e-3, batch=256, decay=0.8))
     patchtst: FitConfig = field(default_factory=lambda: FitConfig(lr=1e-3, batch=32))
+    s2ip: FitConfig = field(default_factory=lambda: FitConfig(lr=1e-4, batch=32, decay=0.9))
     mixers: FitConfig = field(default_factory=lambda: FitConfig(lr=1e-3, batch=32))
 
 

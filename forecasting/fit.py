@@ -1,8 +1,9 @@
 """The training loop around a forecaster: Lightning steps, all validation windows, best epoch."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import lightning
 import torch
@@ -22,6 +23,15 @@ from foretell.trainer import build_trainer
 
 SCORED_BATCH = 256
 """Windows scored at a time."""
+
+
+@runtime_checkable
+class OwnLoss(Protocol):
+    """A network with more than the squared error to train by."""
+
+    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Of a batch, and its parts by name."""
+        ...
 
 
 class SeriesModule(lightning.LightningModule):
@@ -44,9 +54,14 @@ class SeriesModule(lightning.LightningModule):
         self.errors = ForecastErrors.zeros(val.horizon, val.num_channels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean squared error of a batch."""
+        """Mean squared error of a batch, or the loss of the network's own."""
         x, y = batch
-        loss = functional.mse_loss(self.network(x), y)
+        if isinstance(self.network, OwnLoss):
+            loss, parts = self.network.loss(x, y)
+            named = {f"train/{name}": value for name, value in parts.items()}
+            self.log_dict(named, batch_size=len(x))
+        else:
+            loss = functional.mse_loss(self.network(x), y)
         if not bool(loss.isfinite()):
             raise UserError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch + 1}: lower the learning "

@@ -5,6 +5,7 @@ LSTNet (exchange rates, weather). Comma-separated, also gzipped.
 """
 
 import logging
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,8 @@ def _numbers(frame: pd.DataFrame, path: Path) -> np.ndarray:
 
 def _parse(column: pd.Series, path: Path) -> np.ndarray:
     try:
-        return pd.to_datetime(column).to_numpy(dtype="datetime64[ns]")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the format is guessed; errors are told
+            return pd.to_datetime(column).to_numpy(dtype="datetime64[ns]")
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: column {column.name!r} does not hold times: {error}") from None
