@@ -89,7 +89,7 @@ class SeriesModule(lightning.LightningModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Every window once."""
-        return DataLoader(_InOrder(self.val_windows), batch_size=None)
+        return DataLoader(_InOrder(self.val_windows), batch_size=None, collate_fn=_as_is)
 
     def configure_optimizers(self) -> Any:
         """Adam; the rate falls by `decay` from the third epoch on."""
@@ -157,5 +157,5 @@ def score(
     return errors
 
 
-def _as_is(batch: Batch) -> Batch:
+def _as_is(batch: Any) -> Any:
     return batch

@@ -15,7 +15,7 @@ class Windows(Dataset[Batch]):
 
     Args:
         values: The whole table, scaled.
-        starts: First target rows, stride 1 (`window_starts`).
+        starts: First target rows, such as those of `window_starts`.
         context: L.
         horizon: H.
 
@@ -24,18 +24,28 @@ class Windows(Dataset[Batch]):
     """
 
     def __init__(
-        self, values: Float[Tensor, "rows channels"], starts: range, context: int, horizon: int
+        self,
+        values: Float[Tensor, "rows channels"],
+        starts: range | Int[Tensor, " windows"],
+        context: int,
+        horizon: int,
     ) -> None:
-        if len(starts) and (starts[0] < context or starts[-1] + horizon > len(values)):
-            raise ValueError(
-                f"windows of {context} + {horizon} rows at {starts[0]} .. {starts[-1]} leave a "
-                f"table of {len(values)} rows"
-            )
-        self.starts, self.context, self.horizon = starts, context, horizon
+        places = torch.arange(starts.start, starts.stop) if isinstance(starts, range) else starts
+        if len(places):
+            first, last = int(places.min()), int(places.max())
+            if first < context or last + horizon > len(values):
+                raise ValueError(
+                    f"windows of {context} + {horizon} rows at {first} .. {last} leave a table of "
+                    f"{len(values)} rows"
+                )
+        self.starts, self.context, self.horizon = places, context, horizon
         # Rows of this view are gathered channel by channel, so that folding channels into the
         # batch copies nothing.
-        columns = values.T.contiguous()
-        self._view = columns.unfold(1, context + horizon, 1).transpose(0, 1)
+        steps, columns = context + horizon, values.T.contiguous()
+        if len(places):
+            self._view = columns.unfold(1, steps, 1).transpose(0, 1)
+        else:
+            self._view = columns.new_empty(0, len(columns), steps)
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -47,8 +57,8 @@ class Windows(Dataset[Batch]):
 
     def gather(self, places: Int[Tensor, " batch"]) -> Batch:
         """Windows by their number, 0 being the first of the part."""
-        first = self.starts.start - self.context
-        whole = self._view[places + first].transpose(1, 2)  # [batch, context + horizon, channels]
+        rows = self.starts[places] - self.context
+        whole = self._view[rows].transpose(1, 2)  # [batch, context + horizon, channels]
         return whole[:, : self.context], whole[:, self.context :]
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:

@@ -1,0 +1,46 @@
+"""What a `Forecaster` is made of; torch-free."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from forecasting.config import FitsConfig, Name, NetworksConfig
+from foretell.config import TrainerConfig
+
+
+@dataclass(frozen=True)
+class ForecasterConfig:
+    """Models over many series of one frequency."""
+
+    models: list[Name] = field(default_factory=lambda: ["ridge"])
+    """Fitted together; a column of the forecast each."""
+    horizon: int = 24
+    """Future steps."""
+    context: int = 96
+    """Past steps that a forecast sees."""
+    freq: str = "D"
+    """pandas frequency of the stamps."""
+    season: int = 1
+    """Steps of a season, for seasonal_naive."""
+    id_col: str | None = None
+    """Column of the series; none = unique_id or item_id."""
+    time_col: str | None = None
+    """Column of the times; none = ds or timestamp."""
+    target_col: str | None = None
+    """Column of the values; none = y or target."""
+    fill: Literal["none", "ffill"] = "none"
+    """Missing rows and values: an error, or the last known value (never a later one)."""
+    pad: Literal["error", "edge"] = "error"
+    """Series shorter than the context when predicting: an error, or their first value repeated."""
+    networks: NetworksConfig = field(default_factory=NetworksConfig)
+    fits: FitsConfig = field(default_factory=FitsConfig)
+    trainer: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(threads=1, accelerator="auto")
+    )
+
+    def __post_init__(self) -> None:
+        if not self.models or len(set(self.models)) < len(self.models):
+            raise ValueError(f"models must name at least one, each once, got {self.models}")
+        if self.horizon < 1 or self.context < 1 or self.season < 1:
+            raise ValueError("horizon, context and season must be at least 1")
+        if "ridge_tuned" in self.models:
+            raise ValueError("ridge_tuned chooses its own context: it is in the benchmark alone")
