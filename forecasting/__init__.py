@@ -14,18 +14,26 @@ if TYPE_CHECKING:
     from forecasting.data.wide_files import read_wide
     from forecasting.data_config import DataConfig
     from forecasting.decomposition import decompose
+    from forecasting.forecaster import Forecaster
+    from forecasting.forecaster_config import ForecasterConfig
     from forecasting.linear import DLinear, NLinear
     from forecasting.mixers import MixerForecaster
     from forecasting.patchtst import PatchTST
+    from forecasting.s2ip import S2IP
+    from forecasting.s2ip_config import S2ipConfig
 
 __all__ = [
     "BenchmarkConfig",
     "DLinear",
     "DataConfig",
+    "Forecaster",
+    "ForecasterConfig",
     "MixerForecaster",
     "NLinear",
     "PatchTST",
     "Ridge",
+    "S2IP",
+    "S2ipConfig",
     "decompose",
     "read_m4",
     "read_wide",
@@ -35,10 +43,14 @@ _HOME = {
     "BenchmarkConfig": "forecasting.config",
     "DLinear": "forecasting.linear",
     "DataConfig": "forecasting.data_config",
+    "Forecaster": "forecasting.forecaster",
+    "ForecasterConfig": "forecasting.forecaster_config",
     "MixerForecaster": "forecasting.mixers",
     "NLinear": "forecasting.linear",
     "PatchTST": "forecasting.patchtst",
     "Ridge": "forecasting.baselines.ridge",
+    "S2IP": "forecasting.s2ip",
+    "S2ipConfig": "forecasting.s2ip_config",
     "decompose": "forecasting.decomposition",
     "read_m4": "forecasting.data.m4",
     "read_wide": "forecasting.data.wide_files",

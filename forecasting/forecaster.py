@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from forecasting.baselines.ridge import Ridge, solve_ridge, window_gram
 from forecasting.build import build_forecaster, fit_of
 from forecasting.config import UNTRAINED, Name
-from forecasting.data.panel import Panel, read_panel, recognise
+from forecasting.data.panel import Layout, Panel, read_panel, recognise
 from forecasting.data.windows import Windows
 from forecasting.fit import SCORED_BATCH, fit
 from forecasting.forecaster_config import ForecasterConfig
@@ -135,6 +135,25 @@ class Forecaster:
             found.append(self._compared(panel, stops, columns))
         layout = panel.layout
         return pd.concat(found).sort_values([layout.id, "cutoff", layout.time], ignore_index=True)
+
+    def layout(self, frame: pd.DataFrame | None) -> Layout:
+        """Which column is what, in a frame or in that of `fit`."""
+        if frame is None:
+            return self._fitted()[0].layout
+        config = self.config
+        return recognise(
+            frame, id_col=config.id_col, time_col=config.time_col, target_col=config.target_col
+        )
+
+    def history(self, frame: pd.DataFrame | None) -> pd.DataFrame:
+        """The values that forecasts follow: the frame's, or the last ones of `fit`."""
+        if frame is not None:
+            return frame
+        panel, _ = self._fitted()
+        return pd.DataFrame({
+            panel.layout.id: np.repeat(panel.ids, panel.lengths),
+            panel.layout.time: panel.stamps, panel.layout.target: panel.values,
+        })  # fmt: skip
 
     def save(self, folder: str | Path) -> None:
         """Write configuration, trained tensors and the rows that predicting needs; no pickle.
@@ -297,11 +316,7 @@ class Forecaster:
         return self.panel, self.scale
 
     def _read(self, frame: pd.DataFrame) -> Panel:
-        config = self.config
-        layout = recognise(
-            frame, id_col=config.id_col, time_col=config.time_col, target_col=config.target_col
-        )
-        return read_panel(frame, layout, config.freq, fill=config.fill)
+        return read_panel(frame, self.layout(frame), self.config.freq, fill=self.config.fill)
 
     def _framed(
         self, panel: Panel, times: list[pd.DatetimeIndex], columns: dict[str, np.ndarray]

@@ -44,3 +44,58 @@ class ForecasterConfig:
             raise ValueError("horizon, context and season must be at least 1")
         if "ridge_tuned" in self.models:
             raise ValueError("ridge_tuned chooses its own context: it is in the benchmark alone")
+
+
+@dataclass(frozen=True)
+class FileConfig:
+    """A file of series."""
+
+    path: str = ""
+    """CSV or Parquet: long (a row a series and time), or wide with times in the first column."""
+
+
+@dataclass(frozen=True)
+class TrainConfig(ForecasterConfig):
+    """`foretell forecast train`."""
+
+    data: FileConfig = field(default_factory=FileConfig)
+    val_size: int = 0
+    """Rows at the end of each series that teach nothing: half of them stop training, half
+    calibrate intervals. 0 = ten horizons."""
+
+
+@dataclass(frozen=True)
+class BacktestConfig(TrainConfig):
+    """`foretell forecast backtest`: the last windows of every series, forecast as if unseen."""
+
+    n_windows: int = 5
+    """Cutoffs, the last one horizon before the end."""
+    step_size: int | None = None
+    """Steps between two; none = the horizon."""
+    refit: bool = False
+    """Fit anew before every cutoff; off = once, before the first."""
+    level: list[float] = field(default_factory=lambda: [80.0, 95.0])
+    """Percents of the intervals."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_windows < 1 or (self.step_size is not None and self.step_size < 1):
+            raise ValueError("n_windows and step_size must be at least 1")
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """`foretell forecast predict`: the real future of every series."""
+
+    model: str = ""
+    """Folder of a saved forecaster, such as RUN/model."""
+    data: FileConfig = field(default_factory=FileConfig)
+    """Series to forecast; no path = those that it was trained on."""
+    level: list[float] = field(default_factory=lambda: [80.0, 95.0])
+    """Percents of the intervals; [] = none."""
+    backbone: str = ""
+    """Where the language model is now; empty = where it was."""
+    format: Literal["csv", "parquet"] = "csv"
+    """Of the forecast's file."""
+    series: int = 9
+    """How many series are drawn."""

@@ -1,0 +1,121 @@
+"""train, predict and backtest from the command line on a user's own file with missing hours."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from foretell.cli import main
+
+SIZES = ("--models", "ridge", "--horizon", "12", "--context", "48", "--freq", "h", "--season", "24")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Three shops, 500 hours, some of them missing."""
+    random, parts = np.random.default_rng(0), []
+    for place, shop in enumerate(("north", "south", "east")):
+        t = np.arange(500)
+        sold = 10.0**place * (5 + np.sin(2 * np.pi * t / 24) + 0.2 * random.normal(size=500))
+        parts.append(pd.DataFrame({
+            "unique_id": shop, "ds": pd.date_range("2024-05-01", periods=500, freq="h"), "y": sold,
+        }))  # fmt: skip
+    frame = pd.concat(parts).reset_index(drop=True)
+    path = tmp_path / "shops.csv"
+    frame.drop(index=[100, 101, 700]).to_csv(path, index=False)
+    return path
+
+
+def _run(verb: str, out: Path, *words: str) -> int:
+    return main(["forecast", verb, "--out", str(out), "--quiet", *words])
+
+
+def test_train_then_predict_the_real_future(file: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "future"
+    assert _run("train", run, "--data.path", str(file), "--fill", "ffill", *SIZES) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert set(metrics) == {
+        f"val/{name}/mae_scaled" for name in ("ridge", "last", "seasonal_naive")
+    }
+    assert metrics["val/ridge/mae_scaled"] < metrics["val/last/mae_scaled"]
+    assert _run("predict", out, "--model", str(run / "model"), "--level", "80,95") == 0
+    found = pd.read_csv(out / "forecast.csv", parse_dates=["ds"])
+    assert list(found.columns[:5]) == ["unique_id", "ds", "ridge", "ridge-lo-80", "ridge-hi-80"]
+    assert found.groupby("unique_id").size().to_dict() == {"east": 12, "north": 12, "south": 12}
+    assert found.ds.min() == pd.Timestamp("2024-05-01") + pd.Timedelta(hours=500)
+    levels = found.groupby("unique_id").ridge.mean()
+    assert levels["east"] > 10 * levels["north"] / 2  # in each series' own units
+    assert (out / "figures" / "forecasts.png").stat().st_size > 10_000
+
+    # other series, as Parquet, from the same model
+    other = pd.read_csv(file, parse_dates=["ds"])
+    other = other[other.unique_id == "south"].assign(unique_id="new")
+    other.iloc[200:].to_parquet(tmp_path / "new.parquet", index=False)
+    again = tmp_path / "again"
+    words = ("--model", str(run / "model"), "--data.path", str(tmp_path / "new.parquet"))
+    assert _run("predict", again, *words, "--format", "parquet", "--level", "[]") == 0
+    assert pd.read_parquet(again / "forecast.parquet").unique_id.unique().tolist() == ["new"]
+
+
+def test_backtest(file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "back"
+    words = ("--data.path", str(file), "--fill", "ffill", "--n_windows", "3", *SIZES)
+    assert _run("backtest", out, *words) == 0
+    found = pd.read_csv(out / "backtest.csv")
+    assert len(found) == 3 * 3 * 12 and found.cutoff.nunique() == 3
+    errors = pd.read_csv(out / "errors.csv")
+    assert len(errors) == 3 * 3 and set(errors.model) == {"ridge", "last", "seasonal_naive"}
+    north = found[found.unique_id == "north"]
+    own = errors[(errors.series == "north") & (errors.model == "ridge")]
+    assert own.mae.item() == pytest.approx((north.y - north.ridge).abs().mean())
+    intervals = pd.read_csv(out / "intervals.csv")
+    assert {"all", "1", "2", "3", "4"} == set(intervals.quarter.astype(str))
+    chosen = intervals[(intervals.model == "ridge") & (intervals.level == 80)]
+    whole = chosen[(chosen.series == "all") & (chosen.quarter.astype(str) == "all")]
+    inside = (found["ridge-lo-80"] <= found.y) & (found.y <= found["ridge-hi-80"])
+    assert whole.coverage_pct.item() == pytest.approx(100 * inside.mean())
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test/last/rmae/mean"] == 1.0 and metrics["test/ridge/rmae/mean"] < 1.0
+    assert metrics["test/ridge/80/coverage_pct/mean"] == pytest.approx(whole.coverage_pct.item())
+    assert (out / "figures" / "backtest.png").is_file()
+
+
+def test_wide_files_are_made_long(tmp_path: Path) -> None:
+    t = np.arange(300)
+    frame = pd.DataFrame({"date": pd.date_range("2024-01-01", periods=300, freq="h"),
+                          "a": np.sin(t / 4), "b": np.cos(t / 4)})  # fmt: skip
+    frame.to_csv(tmp_path / "wide.csv", index=False)
+    assert _run("train", tmp_path / "run", "--data.path", str(tmp_path / "wide.csv"), *SIZES) == 0
+    out = tmp_path / "out"
+    assert _run("predict", out, "--model", str(tmp_path / "run" / "model")) == 0
+    found = pd.read_csv(out / "forecast.csv")
+    assert list(found.columns[:2]) == ["unique_id", "ds"]
+    assert set(found.unique_id) == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((), "series north goes from 2024-05-05 03:00:00 to 2024-05-05 06:00:00, and lacks"),
+        (("--fill", "ffill", "--freq", "hour"), "freq 'hour' is no frequency"),
+        (("--fill", "ffill", "--context", "600"), "no series has 600 + 12 training rows"),
+        (("--fill", "ffill", "--val_size", "900"), "no more than the 900 rows of val_size"),
+        (("--data.path", "none.csv"), "no file none.csv"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_one_line(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...],
+    told: str,
+) -> None:  # fmt: skip
+    assert _run("train", tmp_path / "run", "--data.path", str(file), *SIZES, *words) == 2
+    error = capsys.readouterr().err
+    assert told in error and len(error.strip().splitlines()) == 1
+
+
+def test_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run("predict", tmp_path / "out") == 2
+    assert "--model is missing" in capsys.readouterr().err
+    assert _run("predict", tmp_path / "out", "--model", str(tmp_path)) == 2
+    assert "no forecaster in" in capsys.readouterr().err
