@@ -81,7 +81,7 @@ def relative(errors: pd.DataFrame, model: str) -> float:
 
 
 def interval_table(
-    found: pd.DataFrame, layout: Layout, models: Sequence[str], level: Sequence[float]
+    found: pd.DataFrame, layout: Layout, models: Sequence[str], level: Sequence[float | int]
 ) -> pd.DataFrame:
     """Coverage, width and pinball loss by quarter of the horizon and by series."""
     step = found.groupby([layout.id, "cutoff"]).cumcount()

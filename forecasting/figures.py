@@ -20,7 +20,7 @@ def draw_forecasts(
     forecast: pd.DataFrame,
     layout: Layout,
     models: Sequence[str],
-    level: Sequence[float],
+    level: Sequence[float | int],
     *,
     most: int,
 ) -> None:

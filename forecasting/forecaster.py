@@ -70,7 +70,7 @@ class Forecaster:
         return self
 
     def predict(
-        self, frame: pd.DataFrame | None = None, *, level: Sequence[float] = ()
+        self, frame: pd.DataFrame | None = None, *, level: Sequence[float | int] = ()
     ) -> pd.DataFrame:
         """The steps that follow each series.
 
@@ -103,7 +103,7 @@ class Forecaster:
         step_size: int | None = None,
         val_size: int = 0,
         refit: bool = False,
-        level: Sequence[float] = (),
+        level: Sequence[float | int] = (),
     ) -> pd.DataFrame:
         """Forecasts of the last windows of every series, beside what came.
 
@@ -256,7 +256,7 @@ class Forecaster:
         panel: Panel,
         scale: SeriesScale,
         stops: Int64[np.ndarray, " series"],
-        level: Sequence[float],
+        level: Sequence[float | int],
     ) -> dict[str, Float64[np.ndarray, "series horizon"]]:
         """Every column, in the series' own units."""
         contexts = self._contexts(panel, scale, stops)
@@ -271,7 +271,9 @@ class Forecaster:
                 columns[f"{name}-hi-{one:g}"] = columns[name] + widths
         return columns
 
-    def _widths(self, name: Name, level: float, known: Int64[np.ndarray, " series"]) -> np.ndarray:
+    def _widths(
+        self, name: Name, level: float | int, known: Int64[np.ndarray, " series"]
+    ) -> np.ndarray:
         """Half-widths in units of each series' deviation; unseen series take the pooled ones."""
         assert self.panel is not None
         own = self.conformal[name].widths(level, len(self.panel))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from foretell.errors import UserError
 
 
-def windows_needed(level: float) -> int:
+def windows_needed(level: float | int) -> int:
     """Fewest errors for a finite interval: (n + 1)(1 - a) <= n.
 
     Example:
@@ -28,7 +28,7 @@ def windows_needed(level: float) -> int:
 
 
 def conformal_width(
-    errors: Float64[np.ndarray, "windows horizon"], level: float
+    errors: Float64[np.ndarray, "windows horizon"], level: float | int
 ) -> Float64[np.ndarray, " horizon"]:
     """Half-width of each step.
 
@@ -58,7 +58,7 @@ class Conformal:
     series: Float64[np.ndarray, " windows"] | None = None
     """Whose each window is; none = pooled."""
 
-    def widths(self, level: float, num_series: int) -> Float64[np.ndarray, "series horizon"]:
+    def widths(self, level: float | int, num_series: int) -> Float64[np.ndarray, "series horizon"]:
         """Half-widths of every series.
 
         Raises:
@@ -84,7 +84,7 @@ class Conformal:
 class IntervalScore:
     """How intervals of one level did."""
 
-    level: float
+    level: float | int
     coverage: float
     """Share of values inside, percent."""
     width: float
@@ -97,7 +97,7 @@ def score_intervals(
     y: Float64[np.ndarray, "*cells"],
     lower: Float64[np.ndarray, "*cells"],
     upper: Float64[np.ndarray, "*cells"],
-    level: float,
+    level: float | int,
 ) -> IntervalScore:
     """Coverage, width and pinball loss.
 
@@ -123,7 +123,7 @@ def pinball(
     return loss
 
 
-def check_levels(levels: Sequence[float]) -> None:
+def check_levels(levels: Sequence[float | int]) -> None:
     """Refuse levels that are no percentages.
 
     Raises:
