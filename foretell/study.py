@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ _log = logging.getLogger(__name__)
 
 Cell = str | int | float | bool | None
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+_commands: list[subprocess.Popen[bytes]] = []
+"""Of this worker, while they run."""
+_staying = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ class Study:
         """Rows in the order in which they finish, with what gives their numbers or raises."""
         context = get_context("spawn")
         with ProcessPoolExecutor(
-            self.jobs, mp_context=context, initializer=_fix_threads, initargs=(self.threads,)
+            self.jobs, mp_context=context, initializer=_begin_worker, initargs=(self.threads,)
         ) as pool:
             running: dict[Future[Mapping[str, Cell]], Row] = {
                 pool.submit(_work, row, self.threads): row for row in rows
@@ -172,15 +176,10 @@ def run_command(work: CommandWork, threads: int) -> dict[str, float | int | None
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-        code = None
-        while code is None:
-            try:
-                code = running.wait(timeout=1.0)
-            except subprocess.TimeoutExpired:
-                if _orphaned():
-                    running.terminate()  # It saves where it stands.
-                    running.wait()
-                    os._exit(1)
+        _commands.append(running)
+        code = running.wait()
+        with _staying:  # a worker that leaves goes no further
+            _commands.remove(running)
     if code != 0:
         lines = (out / "log.txt").read_text(errors="replace").split("\n")
         last = next((line for line in reversed(lines) if line.strip()), "it is empty")
@@ -191,10 +190,17 @@ def run_command(work: CommandWork, threads: int) -> dict[str, float | int | None
     return numbers
 
 
-def _orphaned() -> bool:
-    """Whether the study that started this worker was killed: its rows must not go on unseen."""
+def _leave_with_the_study() -> None:
+    """End this worker when the study that started it was killed: rows must not go on unseen."""
     study = parent_process()
-    return study is not None and not study.is_alive()
+    if study is None:
+        return
+    study.join()
+    _staying.acquire()
+    for running in list(_commands):
+        running.terminate()  # It saves where it stands.
+        running.wait()
+    os._exit(1)
 
 
 def _work(row: Row, threads: int) -> Mapping[str, Cell]:
@@ -203,7 +209,8 @@ def _work(row: Row, threads: int) -> Mapping[str, Cell]:
     return row.work()
 
 
-def _fix_threads(threads: int) -> None:
+def _begin_worker(threads: int) -> None:
+    threading.Thread(target=_leave_with_the_study, daemon=True).start()
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
     import torch
 

@@ -126,6 +126,30 @@ def test_a_killed_study_takes_its_rows_along(tmp_path):
     assert not (stand_in.parent / "b.pid").exists()
 
 
+FUNCTION = """
+import os, sys, time
+from functools import partial
+from pathlib import Path
+from foretell.study import Row, Study
+def sleep(out):
+    (out / "pid").write_text(str(os.getpid()))
+    time.sleep(60)
+if __name__ == "__main__":
+    out = Path(sys.argv[1])
+    Study(out / "s.csv", ("val/y/z",)).run([Row("a", {"x": 1}, partial(sleep, out))])
+"""
+
+
+def test_a_killed_study_leaves_no_worker_behind(tmp_path):
+    (tmp_path / "script.py").write_text(FUNCTION)
+    study = subprocess.Popen([sys.executable, tmp_path / "script.py", tmp_path])
+    pid_file = tmp_path / "pid"
+    wait_until(lambda: pid_file.is_file() and pid_file.read_text())
+    study.kill()
+    study.wait()
+    wait_until(lambda: not Path(f"/proc/{pid_file.read_text()}").exists())
+
+
 def wait_until(condition):
     end = time.monotonic() + 30
     while not condition():
