@@ -31,7 +31,7 @@ def conv3d_of_repeated(
     kernel = weight.shape[2:]
     small = [min(n, k) for n, k in zip(shape, kernel, strict=True)]
     repeated = vector[:, :, None, None, None].expand(-1, -1, *small)
-    out = functional.conv3d(repeated, weight, padding=[k // 2 for k in kernel])
+    out = conv3d(repeated, weight)
     for axis, (n, k) in enumerate(zip(shape, kernel, strict=True), start=2):
         if n > k:
             low, middle, high = out.split([k // 2, 1, k // 2], dim=axis)

@@ -4,6 +4,10 @@ For float32 on CPU torch takes oneDNN's `conv3d` only from two volumes on, or wh
 x depth x height exceeds 20,480, and else an unblocked algorithm several times slower. A single
 small volume is therefore cut in two halves that overlap by the kernel's reach, unless it is so tiny
 that the cutting would take longer. The sums are the same.
+
+A volume one cell deep sees the middle plane of the kernel alone, and is convolved in two
+dimensions: torch 2.13's bfloat16 `conv3d` of such volumes gave numbers from memory that was never
+written, on a CPU with AMX and 1, 3, 5, 7, 9 or 11 to 15 channels.
 """
 
 import math
@@ -24,12 +28,16 @@ def conv3d(
     bias: Float[Tensor, " c_out"] | None = None,
 ) -> Float[Tensor, "batch c_out d h w"]:
     """Cross-correlation with zero padding that keeps the size, for odd kernels and stride 1."""
+    if x.shape[2] == 1:
+        plane = weight[:, :, weight.shape[2] // 2]
+        padding = (plane.shape[2] // 2, plane.shape[3] // 2)
+        return functional.conv2d(x[:, :, 0], plane, bias, padding=padding)[:, :, None]
     single_small = x.shape[0] == 1 and x[..., 0].numel() <= _TORCH_TAKES_ONEDNN
     many = weight.numel() * math.prod(x.shape[2:]) > _FEW_PRODUCTS
     if x.device.type == "cpu" and single_small and many:
         return conv3d_halved(x, weight, bias)
-    padding = (weight.shape[2] // 2, weight.shape[3] // 2, weight.shape[4] // 2)
-    return functional.conv3d(x, weight, bias, padding=padding)
+    around = (weight.shape[2] // 2, weight.shape[3] // 2, weight.shape[4] // 2)
+    return functional.conv3d(x, weight, bias, padding=around)
 
 
 def conv3d_halved(

@@ -28,6 +28,33 @@ def test_halved_equals_conv3d(depth: int, kernel: int, width: int) -> None:
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+def test_one_cell_deep_equals_conv3d(kernel: int) -> None:
+    torch.manual_seed(0)
+    shapes = ((2, 3, 1, 6, 7), (4, 3, kernel, kernel, kernel), (4,))
+    inputs = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    expected = functional.conv3d(*inputs, padding=kernel // 2)
+    found = conv3d(*inputs)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    cotangent = torch.randn(expected.shape, dtype=torch.float64)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, inputs, cotangent),
+        torch.autograd.grad(expected, inputs, cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 2, 5, 8, 11, 15, 16])
+def test_bfloat16_volumes(depth: int, channels: int) -> None:
+    torch.manual_seed(0)
+    x, weight = torch.randn(2, channels, depth, 2, 3), torch.randn(6, channels, 3, 3, 3)
+    exact = functional.conv3d(x, weight, padding=1)
+    found = conv3d(x.bfloat16(), weight.bfloat16()).float()
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.02 * exact.abs().max().item())
+
+
 @pytest.mark.parametrize("batch", [0, 1, 2])
 def test_float32_volumes_of_any_batch(batch: int) -> None:
     torch.manual_seed(0)
