@@ -79,7 +79,7 @@ class NetworksConfig:
 class FitsConfig:
     """Training of each family."""
 
-    nlinear: FitConfig = field(default_factory=lambda: FitConfig(lr=5e-3, batch=256, decay=0.8))
+    nlinear: FitConfig = field(default_factory=lambda: FitConfig(lr=5e-4, batch=32, decay=0.9))
     dlinear: FitConfig = field(default_factory=lambda: FitConfig(lr=5e-3, batch=256, decay=0.8))
     patchtst: FitConfig = field(default_factory=lambda: FitConfig(lr=1e-3, batch=32))
     s2ip: FitConfig = field(default_factory=lambda: FitConfig(lr=1e-4, batch=32, decay=0.9))
