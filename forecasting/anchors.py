@@ -6,7 +6,6 @@ What the map adds is where training starts and, for gradient descent, the path: 
 1 1^T), which `precondition` gives the table as well. Anchors are mixtures, not words.
 """
 
-import hashlib
 import math
 
 import torch
@@ -98,11 +97,6 @@ def principal_directions(words: Float[Tensor, "words dim"]) -> Float[Tensor, "di
     largest = rows.gather(1, rows.abs().argmax(1, keepdim=True))
     signed: Tensor = rows * largest.sign()
     return signed.float()
-
-
-def fingerprint(words: Float[Tensor, "words dim"]) -> str:
-    """sha256 of E's numbers."""
-    return hashlib.sha256(words.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def _start(config: AnchorConfig, words: Tensor) -> tuple[Tensor, ...]:

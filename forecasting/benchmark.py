@@ -20,7 +20,6 @@ from torch import nn
 from forecasting.baselines.ridge import Ridge, ridge_trials
 from forecasting.build import build_forecaster, count_weights, fit_of
 from forecasting.config import UNTRAINED, BenchmarkConfig, Name
-from forecasting.data.windows import Windows
 from forecasting.evaluation.errors import ForecastErrors
 from forecasting.fit import fit, score
 from forecasting.published import published
@@ -66,7 +65,7 @@ def run(config: BenchmarkConfig, options: RunOptions) -> None:
             )
     folder = RunDirectory.create("forecast-benchmark", config, options)
     rows = [
-        _row(data.table.name, config, replace(options, seed=seed, seeds=1), model, horizon)
+        _row(data, config, replace(options, seed=seed, seeds=1), model, horizon)
         for horizon in config.horizons
         for model in config.models
         for seed in range(options.seed, options.seed + options.seeds)
@@ -80,21 +79,24 @@ def run(config: BenchmarkConfig, options: RunOptions) -> None:
     _log.info("%s", page)
 
 
-def _row(data: str, config: BenchmarkConfig, options: RunOptions, model: Name, horizon: int) -> Row:
+def _row(
+    data: SeriesData, config: BenchmarkConfig, options: RunOptions, model: Name, horizon: int
+) -> Row:
     seed = None if model in UNTRAINED else options.seed
     name = f"{model}/{config.context}/{horizon}" + ("" if seed is None else f"/{seed}")
     own = Path(options.out) / "runs" / name.replace("/", "_")
     run = Run(config, replace(options, out=str(own), resume="auto", quiet=True), model, horizon)
     parameters: dict[str, Cell] = {
-        "data": data, "model": model, "context": config.context, "horizon": horizon, "seed": seed,
-        "settings": _fingerprint(config, model),
+        "data": data.table.name, "model": model, "context": config.context, "horizon": horizon,
+        "seed": seed, "settings": _fingerprint(data, config, model),
     }  # fmt: skip
     return Row(name, parameters, partial(run_row, run))
 
 
-def _fingerprint(config: BenchmarkConfig, model: Name) -> str:
-    """Of what a row depends on besides its other columns."""
+def _fingerprint(series: SeriesData, config: BenchmarkConfig, model: Name) -> str:
+    """Of what a row depends on besides its other columns; the file may move, not change."""
     data = {name: value for name, value in asdict(config.data).items() if name != "path"}
+    data["values"] = hashlib.sha256(series.table.values.tobytes()).hexdigest()
     fits = None if model in UNTRAINED else fit_of(model, config.fits)
     networks = getattr(config.networks, model.removesuffix("_tuned"), None)
     known = repr((data, networks, fits, config.parts))
@@ -143,14 +145,8 @@ def _trained(run: Run, data: SeriesData, found: dict[str, Cell]) -> nn.Module:
     train, val = (data.windows(part, config.context, horizon) for part in ("train", "val"))
     folder = RunDirectory(run.options.out)
     fitted = fit(network, settings, train, val, config.trainer, folder, run.options)
-    found["epochs"] = int(fitted["epochs"])
-    found["windows_per_epoch"] = _windows_per_epoch(settings.windows_per_epoch, train)
-    found["device"] = str(next(network.parameters()).device)
-    return network.cpu()
-
-
-def _windows_per_epoch(wanted: int | None, train: Windows) -> int:
-    return len(train) if wanted is None else min(wanted, len(train))
+    found |= fitted._asdict()
+    return network
 
 
 def tuned_ridge(

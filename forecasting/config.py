@@ -96,7 +96,7 @@ class BenchmarkConfig:
     )
     """Which, such as ridge,dlinear."""
     context: int = 512
-    """Past steps that a forecast sees (look_back, lookback and input_size are the same)."""
+    """Past steps that a forecast sees."""
     horizons: list[int] = field(default_factory=lambda: [96])
     """Future steps, a table row each, such as 96,192."""
     networks: NetworksConfig = field(default_factory=NetworksConfig)

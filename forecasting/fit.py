@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import lightning
 import torch
@@ -120,6 +120,16 @@ class _InOrder(Dataset[Batch]):
         )
 
 
+class Fitted(NamedTuple):
+    """How a training went."""
+
+    epochs: int
+    """That were run."""
+    windows_per_epoch: int
+    """In whole batches."""
+    device: str
+
+
 def fit(
     network: nn.Module,
     config: FitConfig,
@@ -128,12 +138,8 @@ def fit(
     trainer_config: TrainerConfig,
     run: RunDirectory,
     options: RunOptions,
-) -> dict[str, float]:
-    """Train a network and leave it with the weights of its best epoch, in eval mode.
-
-    Returns:
-        `epochs` run, `best_epoch` and its `best_value`, the validation's mean squared error.
-    """
+) -> Fitted:
+    """Train a network and leave it with the weights of its best epoch, in eval mode, on the CPU."""
     steps = max(1, len(train) // config.batch)
     if config.windows_per_epoch is not None:
         steps = min(steps, max(1, config.windows_per_epoch // config.batch))
@@ -142,7 +148,8 @@ def fit(
     trainer = build_trainer(settings, run, options, [best])
     module = SeriesModule(network, config, train, val, options.seed)
     trainer.fit(module, ckpt_path=run.resume_path(options))
-    return best.restore(network, trainer)
+    epochs = int(best.restore(network.cpu(), trainer)["epochs"])
+    return Fitted(epochs, steps * config.batch, str(trainer.strategy.root_device))
 
 
 @torch.no_grad()

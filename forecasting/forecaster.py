@@ -235,7 +235,6 @@ class Forecaster:
                 model, fit_of(name, config.fits), train, val, config.trainer,
                 RunDirectory(folder), options,
             )  # fmt: skip
-        model.cpu()
 
     def _calibrate(self, name: Name, parts: PanelParts, values: Tensor) -> None:
         config = self.config
@@ -249,7 +248,7 @@ class Forecaster:
                 errors[done : done + len(x)] = found.double().numpy()
                 done += len(x)
         owner = np.searchsorted(parts.panel.starts, starts, side="right") - 1
-        self.conformal[name] = Conformal(errors, owner.astype(np.float64))
+        self.conformal[name] = Conformal(errors, owner)
 
     def _forecasts(
         self,

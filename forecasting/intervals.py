@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from numpy.typing import NDArray
 
 from foretell.errors import UserError
@@ -55,8 +55,8 @@ class Conformal:
 
     errors: Float64[np.ndarray, "windows horizon"]
     """Absolute, of all series."""
-    series: Float64[np.ndarray, " windows"] | None = None
-    """Whose each window is; none = pooled."""
+    series: Int64[np.ndarray, " windows"] | None = None
+    """Whose each window is, ascending; none = pooled."""
 
     def widths(self, level: float | int, num_series: int) -> Float64[np.ndarray, "series horizon"]:
         """Half-widths of every series.
@@ -73,10 +73,10 @@ class Conformal:
         pooled = conformal_width(self.errors, level)
         found = np.repeat(pooled[None], num_series, axis=0)
         if self.series is not None:
-            for place in range(num_series):
-                own = self.errors[self.series == place]
-                if len(own) >= needed:
-                    found[place] = conformal_width(own, level)
+            borders = np.searchsorted(self.series, np.arange(num_series + 1))
+            for place in np.flatnonzero(np.diff(borders) >= needed):
+                own = self.errors[borders[place] : borders[place + 1]]
+                found[place] = conformal_width(own, level)
         return found
 
 

@@ -5,7 +5,6 @@ the remedy; another model never takes its place.
 """
 
 import hashlib
-import logging
 import os
 import re
 from pathlib import Path
@@ -16,9 +15,7 @@ from torch import Tensor
 
 from foretell.errors import UserError, missing_package
 
-_log = logging.getLogger(__name__)
-
-WEIGHT_FILES = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
 IDLE_KEYS = re.compile(r"(^|\.)(pooler|lm_head|cls|score|qa_outputs)(\.|$)")
 """Heads of other tasks."""
 PACKAGES = {
@@ -27,8 +24,8 @@ PACKAGES = {
 """Names of packages on the index that carry a model in the layout of transformers."""
 
 
-def locate(name: str, *, allow_download: bool) -> str:
-    """A folder with a model, or the name for the local cache of the hub.
+def locate(name: str) -> str:
+    """A folder with a model, of the hub's local cache too; the name itself where there is none.
 
     Raises:
         UserError: Nothing of that name, with the places tried.
@@ -52,7 +49,14 @@ def locate(name: str, *, allow_download: bool) -> str:
                 "`make weights`"
             )
         return str(Path(spec.origin).parent / inner)
-    return name
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        cached = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:  # a path, which the hub has no such names for
+        return name
+    return str(Path(cached).parent) if isinstance(cached, str) else name
 
 
 def load_model(name: str, layers: int, *, allow_download: bool = False) -> Any:
@@ -67,7 +71,7 @@ def load_model(name: str, layers: int, *, allow_download: bool = False) -> Any:
         UserError: No such model, fewer blocks, weights that do not fit.
     """
     transformers = import_transformers()
-    place = locate(name, allow_download=allow_download)
+    place = locate(name)
     options = {"local_files_only": not allow_download}
     config = load_config(place, name, allow_download=allow_download)
     own = config.num_hidden_layers
@@ -100,18 +104,20 @@ def load_config(place: str, name: str, *, allow_download: bool) -> Any:
 
 
 def weights_digest(name: str) -> str:
-    """sha256 of the weight file of a folder, by which a saved forecaster knows its model.
+    """sha256 of the weight files, by which a saved forecaster knows its model.
 
     Raises:
         UserError: The folder has none.
     """
-    folder = Path(locate(name, allow_download=False))
-    for file in WEIGHT_FILES:
-        path = folder / file
-        if path.is_file():
-            with path.open("rb") as content:
-                return hashlib.file_digest(content, "sha256").hexdigest()
-    raise UserError(f"{folder} has none of {', '.join(WEIGHT_FILES)}")
+    folder, digest = Path(locate(name)), hashlib.sha256()
+    files = next((found for kind in WEIGHT_FILES if (found := sorted(folder.glob(kind)))), [])
+    if not files:
+        raise UserError(f"{folder} has none of {', '.join(WEIGHT_FILES)}")
+    for path in files:  # a large model is cut into several
+        with path.open("rb") as content:
+            while part := content.read(1 << 20):
+                digest.update(part)
+    return digest.hexdigest()
 
 
 def word_embeddings(model: Any) -> Float[Tensor, "words dim"]:

@@ -30,10 +30,12 @@ def run(config: TrainConfig, options: RunOptions) -> None:
     fitted = Forecaster(plain(config), seed=options.seed)
     fitted.fit(frame, val_size=held_rows(config))
     errors: dict[str, float] = {
-        name: float(one.errors.mean()) for name, one in fitted.conformal.items()
+        name: float(one.errors.mean()) for name, one in fitted.conformal.items() if one.errors.size
     }
     folder.write_metrics({f"val/{name}/mae_scaled": value for name, value in errors.items()})
     fitted.save(folder.model)
+    if not errors:
+        _log.warning("val_size leaves no window of the horizon to tell errors or calibrate by")
     _log.info("held-out mean absolute error, in deviations of each series\n%s", _lines(errors))
     _log.info("forecaster written to %s", folder.model)
 

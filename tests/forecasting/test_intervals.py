@@ -50,7 +50,7 @@ def test_coverage_of_independent_errors_and_nested_levels() -> None:
 
 def test_own_windows_where_there_are_enough() -> None:
     errors = np.concatenate([np.full((20, 1), 1.0), np.full((3, 1), 50.0)])
-    series = np.array([0.0] * 20 + [1.0] * 3)
+    series = np.array([0] * 20 + [1] * 3)
     widths = Conformal(errors, series).widths(80.0, 3)
     assert widths[0] == 1.0  # its own twenty
     assert widths[1] == widths[2] == 1.0  # three are too few: pooled, 20th of 23

@@ -120,6 +120,6 @@ def test_digest_follows_the_weights(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(bytes(content))
     assert weights_digest(str(folder)) != first
     (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="has none of model.safetensors"):
+    with pytest.raises(UserError, match="has none of"):
         weights_digest(str(folder))
     assert json.loads((folder / "config.json").read_text())["model_type"] == "gpt2"
