@@ -90,6 +90,18 @@ def test_rows_of_other_settings_are_refused(
     assert "row ridge/48/12 was made with settings" in capsys.readouterr().err
 
 
+def test_another_file_of_the_same_name_is_refused(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert _run(file, out, "--models", "last") == 0
+    frame = pd.read_csv(file)
+    frame.loc[0, "a"] += 1
+    frame.to_csv(file, index=False)
+    assert _run(file, out, "--models", "last") == 2
+    assert "row last/48/12 was made with settings" in capsys.readouterr().err
+
+
 def test_validation_alone_never_scores_the_test(file: Path, tmp_path: Path) -> None:
     """Wrecking the test rows changes no number of a ranking on validation."""
     frame = pd.read_csv(file)
