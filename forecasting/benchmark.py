@@ -111,7 +111,7 @@ def run_row(run: Run) -> Mapping[str, Cell]:
     """Train where there is something to train, score, tell what it took."""
     config, horizon = run.config, run.horizon
     begun = time.perf_counter()
-    reset_peak()
+    resets = reset_peak()
     data = read_series(config.data, config.context)
     found: dict[str, Cell] = dict.fromkeys(METRICS)
     network: nn.Module
@@ -126,7 +126,7 @@ def run_row(run: Run) -> Mapping[str, Cell]:
             found |= {"windows": errors.windows} if part == "test" else {}
     found |= {
         "weights": count_weights(network), "device": found["device"] or "cpu",
-        "seconds": round(time.perf_counter() - begun, 2), "peak_mb": round(peak_mb()),
+        "seconds": round(time.perf_counter() - begun, 2), "peak_mb": round(peak_mb()) if resets else None,
     }  # fmt: skip
     return found
 
@@ -208,7 +208,7 @@ def _line(
         "-" if model in UNTRAINED else len(rows), first["windows"] or "-",
         _shown(rows, "val_mse"), f"{int(first['weights']):,}", first["windows_per_epoch"] or "-",
         first["epochs"] or first["chosen"] or "-", _shown(rows, "seconds", digits=1),
-        first["peak_mb"], "-" if known is None else f"{known[0]:.3f} / {known[1]:.3f}",
+        first["peak_mb"] or "-", "-" if known is None else f"{known[0]:.3f} / {known[1]:.3f}",
     )  # fmt: skip
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 

@@ -10,6 +10,7 @@ import pytest
 
 from forecasting.config import BenchmarkConfig
 from foretell.cli import main
+from foretell.peak_memory import reset_peak
 
 FAST = (
     "--fits.dlinear.max_epochs", "2", "--fits.dlinear.windows_per_epoch", "64",
@@ -58,7 +59,7 @@ def test_table_metrics_and_restart(file: Path, tmp_path: Path) -> None:
     )
     assert last["windows"] == str(120 - 12 + 1) and last["weights"] == "0"
     assert ridge["weights"] == str(48 * 12) and float(ridge["mse"]) < float(last["mse"])
-    assert float(ridge["seconds"]) > 0 and float(ridge["peak_mb"]) > 50
+    assert float(ridge["seconds"]) > 0 and (not reset_peak() or float(ridge["peak_mb"]) > 50)
     assert by_name["ridge_tuned/48/12"]["chosen"].endswith("of 8")  # 500 leaves no window
     one, two = by_name["dlinear/48/12/0"], by_name["dlinear/48/12/1"]
     assert one["mse"] != two["mse"] and one["windows_per_epoch"] == "64" and one["epochs"] == "2"
