@@ -12,6 +12,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from forecasting.config import FitConfig
+from forecasting.data.covariates import forecast
 from forecasting.data.windows import Batch, Windows
 from forecasting.evaluation.errors import ForecastErrors
 from foretell.best_epoch import BestEpoch
@@ -59,15 +60,15 @@ class SeriesModule(lightning.LightningModule):
         if isinstance(self.network, OwnLoss):
             loss, parts = self.network.loss(x, y)
             named = {f"train/{name}": value for name, value in parts.items()}
-            self.log_dict(named, batch_size=len(x))
+            self.log_dict(named, batch_size=len(y))
         else:
-            loss = functional.mse_loss(self.network(x), y)
+            loss = functional.mse_loss(forecast(self.network, x), y)
         if not bool(loss.isfinite()):
             raise UserError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch + 1}: lower the learning "
                 "rate (fits.*.lr)"
             )
-        self.log("train/loss", loss, batch_size=len(x))
+        self.log("train/loss", loss, batch_size=len(y))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -76,7 +77,7 @@ class SeriesModule(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the windows of a batch."""
         x, y = batch
-        self.errors.update(y, self.network(x))
+        self.errors.update(y, forecast(self.network, x))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({"val/mse": self.errors.mse, "val/mae": self.errors.mae})

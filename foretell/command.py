@@ -11,7 +11,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from foretell.config import RunOptions, convert, from_dict, leaves, load_mapping, merge
+from foretell.config import (
+    RunOptions,
+    convert,
+    flag_aliases,
+    from_dict,
+    leaves,
+    load_mapping,
+    merge,
+    without_aliases,
+)
 from foretell.errors import UserError, nearest
 from foretell.presets import fitting_presets, read_config
 from foretell.run import default_out, discard_empty, latest_out
@@ -75,7 +84,7 @@ def parse(
     for source in sources:
         content, place = read_config(source, head)
         from_dict(config_kind, content, place=place)
-        values = merge(values, content)
+        values = merge(values, without_aliases(config_kind, content, place=place))
     option_names = {field.name for field in dataclasses.fields(RunOptions)}
     options = {key: value for key, value in flags.items() if key in option_names}
     overrides = {key: value for key, value in flags.items() if key not in option_names}
@@ -121,6 +130,7 @@ def _checked_words(command: str, config_kind: type, arguments: Sequence[str]) ->
     A wrong flag or value is refused here, where the nearest right one can be named.
     """
     annotations = dict(leaves(config_kind)) | dict(leaves(RunOptions)) | {"config": str}
+    aliases = flag_aliases(config_kind)
     checked: list[str] = []
     rest = list(arguments)
     while rest:
@@ -128,6 +138,7 @@ def _checked_words(command: str, config_kind: type, arguments: Sequence[str]) ->
         if not word.startswith("--"):
             raise UserError(f"{command}: {word!r} is not a flag; flags begin with --")
         flag, equals, value = word[2:].partition("=")
+        flag = aliases.get(flag, flag)
         if flag not in annotations:
             hint = nearest(f"--{flag}", [f"--{path}" for path in annotations])
             raise UserError(
