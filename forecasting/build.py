@@ -1,11 +1,12 @@
 """From a name to a forecaster of [batch, context, channels]."""
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from forecasting.baselines.ridge import Ridge
 from forecasting.baselines.simple import Drift, LastValue, SeasonalNaive
 from forecasting.config import UNTRAINED, FitConfig, FitsConfig, Name, NetworksConfig
-from forecasting.data.covariates import NONE, CovariateSizes, sizes_of
+from forecasting.data.covariates import NONE, Covariates, CovariateSizes, sizes_of
 from forecasting.data.panel import Layout
 from forecasting.forecaster_config import ForecasterConfig
 from forecasting.linear import DLinear, NLinear
@@ -73,6 +74,25 @@ def build_forecaster(
             return MixerForecaster(context, horizon, getattr(networks, name), covariates)
 
 
+class TargetAlone(nn.Module):
+    """A forecaster that learns nothing beside others that see more columns.
+
+    Args:
+        network: Of contexts alone.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, x: Float[Tensor, "batch context channels"], covariates: Covariates
+    ) -> Float[Tensor, "batch horizon channels"]:
+        """Forecast from the context."""
+        found: Tensor = self.network(x)
+        return found
+
+
 def build_of(name: Name, config: ForecasterConfig, layout: Layout) -> nn.Module:
     """The network of a name as a `Forecaster` has it, with a quantile head where one is asked for.
 
@@ -80,12 +100,15 @@ def build_of(name: Name, config: ForecasterConfig, layout: Layout) -> nn.Module:
         UserError: Declared columns that the model cannot use.
         ValueError: Sizes that do not fit.
     """
+    sizes = sizes_of(layout, config.horizon)
     quantiles = [] if name in UNTRAINED else config.quantiles
     network = build_forecaster(
         name, config.networks, context=config.context,
         horizon=config.horizon * max(1, len(quantiles)), season=config.season,
-        covariates=sizes_of(layout, config.horizon),
+        covariates=sizes,
     )  # fmt: skip
+    if any(sizes) and name in UNTRAINED and not isinstance(network, Ridge):
+        return TargetAlone(network)
     return QuantileForecaster(network, config.horizon, quantiles) if quantiles else network
 
 

@@ -20,6 +20,7 @@ from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
 from foretell.loader import EpochSampler, ResumableLoader
 from foretell.run import RunDirectory
+from foretell.time_estimate import TimeEstimate
 from foretell.trainer import build_trainer
 
 SCORED_BATCH = 256
@@ -30,7 +31,7 @@ SCORED_BATCH = 256
 class OwnLoss(Protocol):
     """A network with more than the squared error to train by."""
 
-    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(self, x: Any, y: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Of a batch, and its parts by name."""
         ...
 
@@ -146,7 +147,8 @@ def fit(
         steps = min(steps, max(1, config.windows_per_epoch // config.batch))
     best = BestEpoch("mse", config.patience, lower_is_better=True)
     settings = replace(trainer_config, max_epochs=config.max_epochs, limit_train_batches=steps)
-    trainer = build_trainer(settings, run, options, [best])
+    estimate = TimeEstimate(type(network).__name__)
+    trainer = build_trainer(settings, run, options, [best, estimate])
     module = SeriesModule(network, config, train, val, options.seed)
     trainer.fit(module, ckpt_path=run.resume_path(options))
     epochs = int(best.restore(network.cpu(), trainer)["epochs"])
@@ -161,6 +163,7 @@ def score(
     network.eval().to(device)
     errors = ForecastErrors.zeros(windows.horizon, windows.num_channels)
     for x, y in windows.batches(SCORED_BATCH):
+        assert isinstance(x, Tensor)  # wide tables have no further columns
         errors.update(y, network(x.to(device)))
     return errors
 

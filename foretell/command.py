@@ -23,7 +23,7 @@ from foretell.config import (
 )
 from foretell.errors import UserError, nearest
 from foretell.presets import fitting_presets, read_config
-from foretell.run import default_out, discard_empty, latest_out
+from foretell.run import RunDirectory, default_out, discard_empty, latest_out
 from foretell.seeds import run_seeds
 from foretell.verbs import Verb, load
 
@@ -51,9 +51,18 @@ def run_verb(head: str, name: str, verb: Verb, arguments: Sequence[str]) -> None
             function(config, placed)
         else:
             run_seeds(function, config, placed)
+        if options.quiet and os.environ.get("LOCAL_RANK", "0") == "0":
+            sys.stdout.write(_line(Path(placed.out)))
     finally:
         if not options.out:
             discard_empty(Path(placed.out))
+
+
+def _line(out: Path) -> str:
+    """One line of JSON for programs: the run's folder and its numbers."""
+    numbers = RunDirectory(out)
+    metrics = numbers.read_metrics() if numbers.metrics.is_file() else {}
+    return json.dumps({"out": str(out), "metrics": metrics}) + "\n"
 
 
 def parse(

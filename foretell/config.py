@@ -78,7 +78,7 @@ class RunOptions:
     resume: str = ""
     """auto = the newest checkpoint of `out`, or a checkpoint's path; empty = start anew."""
     quiet: bool = False
-    """Print nothing but warnings and errors."""
+    """Print nothing but warnings, errors and at the end one line of JSON: folder and metrics."""
     logger: Literal["csv", "tensorboard", "wandb"] = "csv"
     """Where curves go besides metrics.csv."""
 
