@@ -17,7 +17,7 @@ def test_the_second_step_is_timed_once(
     trainer = SimpleNamespace(is_global_zero=True, num_training_batches=40, max_epochs=10)
     callback = TimeEstimate("NLinear")
     with caplog.at_level(logging.INFO, logger="foretell.time_estimate"):
-        for epoch in range(2):
+        for _ in range(2):
             for batch in range(3):
                 callback.on_train_batch_start(trainer, None, None, batch)
                 callback.on_train_batch_end(trainer, None, None, None, batch)

@@ -16,13 +16,13 @@ ORDER: tuple[Name, ...] = (
 HEAD = """# Forecasters side by side
 
 `python tools/reproduce/forecast_table.py --data FOLDER`, one thread a row. MSE / MAE of
-standardised values over every window of the test rows, stride 1, none dropped; of trained models mean ±
-sample standard deviation over seeds 0-2, the epoch chosen by validation. Every row was scored once on the
-test, none was chosen by it. `ridge` is a closed form with a fixed penalty; `ridge_tuned` chooses
-context (96, 336, 512, 720) and penalty by validation, so it stands with the longest context alone.
-Published: LTSF-Linear (2205.13504) and PatchTST/64 (2211.14730, which has context 512), with
-loaders that drop the last incomplete batch. Seconds and peak memory are of all horizons, on a
-shared machine.
+standardised values over every window of the test rows, stride 1, none dropped; of trained models
+mean ± sample standard deviation over seeds 0-2, the epoch chosen by validation. Every row was
+scored once on the test, none was chosen by it. `ridge` is a closed form with a fixed penalty;
+`ridge_tuned` chooses context (96, 336, 512, 720) and penalty by validation, so it stands with the
+longest context alone. Published: LTSF-Linear (2205.13504) and PatchTST/64 (2211.14730, which has
+context 512), with loaders that drop the last incomplete batch. Seconds and peak memory are of all
+horizons, on a shared machine.
 """
 
 
