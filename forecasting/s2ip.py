@@ -22,6 +22,7 @@ from forecasting.patches import cut_patches, num_patches
 from forecasting.retrieval import Retrieved, retrieve
 from forecasting.s2ip_config import S2ipConfig
 from forecasting.s2ip_heads import S2ipHead
+from forecasting.stl import Stl
 
 
 class _Steps(NamedTuple):
@@ -58,7 +59,7 @@ class S2IP(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.context, self.horizon = config, context, horizon
-        if config.decomposition != "none" and config.trend_window > context:
+        if config.decomposition == "classical" and config.trend_window > context:
             raise ValueError(
                 f"trend_window {config.trend_window} is longer than the context, {context}"
             )
@@ -76,6 +77,7 @@ class S2IP(nn.Module):
         self.head = S2ipHead(
             config.head, prefix=config.retrieved, tokens=tokens, dim=dim, horizon=horizon
         )
+        self._stl = Stl(config.season) if config.decomposition == "stl" else None
         self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None
 
     def forward(
@@ -105,7 +107,7 @@ class S2IP(nn.Module):
             loss = loss - config.align_weight * parts["alignment"]
         if config.head == "components":
             whole = (torch.cat([x, y], 1) - steps.scale.mean) / steps.scale.std
-            wanted = decompose(_fold(whole), config.trend_window, config.season)
+            wanted = self._decomposed(_fold(whole))
             parts["components"] = functional.mse_loss(
                 steps.parts, wanted[..., self.context :].to(steps.parts)
             )
@@ -124,15 +126,19 @@ class S2IP(nn.Module):
         normed, scale = normalise(x)
         if self.norm_scale is not None and self.norm_shift is not None:
             normed = normed * self.norm_scale + self.norm_shift
-        series = _fold(normed)
-        if config.decomposition == "none":
-            parts = series[:, None]
-        else:
-            parts = decompose(series, config.trend_window, config.season)
+        parts = self._decomposed(_fold(normed))
         patches = cut_patches(parts, config.patch_length, config.stride)
         tokens = self.embed(patches.transpose(1, 2).flatten(2))  # [series, tokens, dim]
         found, sequence = self._prompted(tokens)
         return _Steps(scale, tokens, found, self.head(self.blocks(sequence)))
+
+    def _decomposed(self, series: Tensor) -> Tensor:
+        """[series, time] -> [series, parts, time]."""
+        if self.config.decomposition == "none":
+            return series[:, None]
+        if self._stl is not None:
+            return self._stl(series)
+        return decompose(series, self.config.trend_window, self.config.season)
 
     def _prompted(self, tokens: Tensor) -> tuple[Retrieved, Tensor]:
         if self.anchors is None:
