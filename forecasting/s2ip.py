@@ -6,7 +6,7 @@ share all weights. A token sees `trend_window` steps through the trend and all s
 season, not its patch alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +44,8 @@ class S2IP(nn.Module):
         config: Everything else.
         backbone: Blocks and words instead of those that `config.backbone` names.
 
+    `watch`, where it is set, is called with the tokens and the anchors of every pass.
+
     Raises:
         UserError: The language model cannot be loaded.
         ValueError: Sizes that do not fit.
@@ -78,6 +80,7 @@ class S2IP(nn.Module):
             config.head, prefix=config.retrieved, tokens=tokens, dim=dim, horizon=horizon
         )
         self._stl = Stl(config.season) if config.decomposition == "stl" else None
+        self.watch: Callable[[Tensor, Retrieved], None] | None = None
         self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None
 
     def forward(
@@ -148,6 +151,8 @@ class S2IP(nn.Module):
         found = retrieve(
             tokens, anchors, self.config.retrieved, query=self.config.query, normed=normed
         )
+        if self.watch is not None:
+            self.watch(tokens.detach(), found)
         return found, torch.cat([anchors[found.anchors].to(tokens), tokens], 1)
 
     def _anchors(self) -> tuple[Tensor, Tensor | None]:
