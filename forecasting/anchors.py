@@ -76,12 +76,30 @@ class Anchors(nn.Module):
             count: How many.
             centred: After removing the mean word from both, which dominates raw cosines.
         """
-        words, row = self.words, self()[anchor]
-        if centred:
-            mean = words.mean(0)
-            words, row = words - mean, row - mean
-        cosines = nn.functional.cosine_similarity(words, row[None], dim=1)
-        return cosines.topk(count).indices
+        return nearest_words(self()[anchor][None], self.words, count, centred=centred)[0]
+
+
+@torch.no_grad()
+def nearest_words(
+    anchors: Float[Tensor, "anchors dim"],
+    words: Float[Tensor, "words dim"],
+    count: int,
+    *,
+    centred: bool = False,
+) -> Int[Tensor, "anchors count"]:
+    """Ids of the words of highest cosine with each anchor, the nearest first.
+
+    Args:
+        anchors: Rows, such as some of A.
+        words: E.
+        count: How many words an anchor.
+        centred: After removing the mean word from both, which dominates raw cosines.
+    """
+    if centred:
+        mean = words.mean(0)
+        words, anchors = words - mean, anchors - mean
+    unit = nn.functional.normalize(words, dim=1)
+    return (nn.functional.normalize(anchors, dim=1) @ unit.T).topk(count).indices
 
 
 def map_start(

@@ -136,6 +136,16 @@ class Forecaster:
         layout = panel.layout
         return pd.concat(found).sort_values([layout.id, "cutoff", layout.time], ignore_index=True)
 
+    def explain(self, frame: pd.DataFrame | None = None, *, words: int = 5) -> pd.DataFrame:
+        """Anchors, cosines and nearest words of every series; see `forecasting.explain`.
+
+        Raises:
+            UserError: No s2ip among the models, broken or too short series.
+        """
+        from forecasting.explain import explain
+
+        return explain(self, frame, words=words)
+
     def layout(self, frame: pd.DataFrame | None) -> Layout:
         """Which column is what, in a frame or in that of `fit`."""
         if frame is None:

@@ -25,11 +25,20 @@ from forecasting.s2ip_heads import S2ipHead
 from forecasting.stl import Stl
 
 
+class Prompt(NamedTuple):
+    """What stands before the blocks."""
+
+    tokens: Float[Tensor, "series tokens dim"]
+    retrieved: Retrieved
+    """The most similar first."""
+    sequence: Float[Tensor, "series prefixed dim"]
+    """Anchors, then tokens."""
+
+
 class _Steps(NamedTuple):
     """What one pass computes."""
 
     scale: WindowScale
-    tokens: Float[Tensor, "series tokens dim"]
     retrieved: Retrieved
     parts: Float[Tensor, "series parts horizon"]
     """Of the forecast, normed; one unless the head makes components."""
@@ -118,11 +127,38 @@ class S2IP(nn.Module):
         return loss, parts
 
     @torch.no_grad()
-    def retrieved(self, x: Float[Tensor, "batch context channels"]) -> Retrieved:
-        """The anchors of each series, the most similar first; series are batch by channel."""
-        return self._steps(x).retrieved
+    def prompt(self, x: Float[Tensor, "batch context channels"]) -> Prompt:
+        """What the blocks are given; series are batch by channel."""
+        _, tokens = self._tokens(x)
+        found, sequence = self._prompted(tokens)
+        return Prompt(tokens, found, sequence)
 
-    def _steps(self, x: Tensor) -> _Steps:
+    def retrieved(self, x: Float[Tensor, "batch context channels"]) -> Retrieved:
+        """The anchors of each series, the most similar first."""
+        return self.prompt(x).retrieved
+
+    @torch.no_grad()
+    def forecast_parts(
+        self, x: Float[Tensor, "batch context channels"]
+    ) -> Float[Tensor, "batch 3 horizon channels"]:
+        """Trend, season and residual of the forecast, whose sum it is.
+
+        Raises:
+            ValueError: The head makes no components: nothing else tells parts apart.
+        """
+        if self.config.head != "components":
+            raise ValueError(
+                f"head {self.config.head} has no parts of a forecast: train with head components"
+            )
+        steps = self._steps(x)
+        parts = steps.parts.unflatten(0, (len(x), -1)).permute(0, 2, 3, 1)
+        first = parts.new_tensor([1.0, 0.0, 0.0])[:, None, None]  # the level is the trend's
+        if self.norm_scale is not None and self.norm_shift is not None:
+            parts = (parts - first * self.norm_shift) / self.norm_scale
+        own_units: Tensor = parts * steps.scale.std[:, None] + first * steps.scale.mean[:, None]
+        return own_units
+
+    def _tokens(self, x: Tensor) -> tuple[WindowScale, Tensor]:
         config = self.config
         if x.shape[1] != self.context:
             raise ValueError(f"x must have {self.context} steps, got {x.shape[1]}")
@@ -131,9 +167,12 @@ class S2IP(nn.Module):
             normed = normed * self.norm_scale + self.norm_shift
         parts = self._decomposed(_fold(normed))
         patches = cut_patches(parts, config.patch_length, config.stride)
-        tokens = self.embed(patches.transpose(1, 2).flatten(2))  # [series, tokens, dim]
+        return scale, self.embed(patches.transpose(1, 2).flatten(2))  # [series, tokens, dim]
+
+    def _steps(self, x: Tensor) -> _Steps:
+        scale, tokens = self._tokens(x)
         found, sequence = self._prompted(tokens)
-        return _Steps(scale, tokens, found, self.head(self.blocks(sequence)))
+        return _Steps(scale, found, self.head(self.blocks(sequence)))
 
     def _decomposed(self, series: Tensor) -> Tensor:
         """[series, time] -> [series, parts, time]."""
