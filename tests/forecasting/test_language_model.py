@@ -59,8 +59,9 @@ def test_a_step_moves_norms_and_positions_alone(family: str) -> None:
     }
 
 
-def test_state_without_frozen_tensors_loads() -> None:
-    one, two = (wrap(FAMILIES["gpt2"](), BackboneConfig(model="tiny")).eval() for _ in range(2))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_state_without_frozen_tensors_loads(family: str) -> None:
+    one, two = (wrap(FAMILIES[family](), BackboneConfig(model="tiny")).eval() for _ in range(2))
     with torch.no_grad():
         for weight in one.parameters():
             if weight.requires_grad:
