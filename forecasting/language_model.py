@@ -94,7 +94,7 @@ def load_model(name: str, layers: int, *, allow_download: bool = False) -> Any:
         raise _missing(name, place, error) from None
     _check(report, name, layers)
     model.requires_grad_(False)
-    return model
+    return model.train()  # transformers hands over eval mode, without the model's own dropout
 
 
 def load_config(place: str, name: str, *, allow_download: bool) -> Any:
