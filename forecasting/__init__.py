@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from forecasting.baselines.ridge import Ridge
-    from forecasting.config import BenchmarkConfig
+    from forecasting.config import BenchmarkConfig, FitConfig, FitsConfig, NetworksConfig
     from forecasting.data.m4 import read_m4
     from forecasting.data.wide_files import read_wide
     from forecasting.data_config import DataConfig
@@ -18,20 +18,37 @@ if TYPE_CHECKING:
     from forecasting.forecaster_config import ForecasterConfig
     from forecasting.linear import DLinear, NLinear
     from forecasting.mixers import MixerForecaster
+    from forecasting.model_config import (
+        DLinearConfig,
+        MixerForecasterConfig,
+        PatchTstConfig,
+        RidgeConfig,
+    )
     from forecasting.patchtst import PatchTST
+    from forecasting.quantiles import QuantileForecaster
     from forecasting.s2ip import S2IP
-    from forecasting.s2ip_config import S2ipConfig
+    from forecasting.s2ip_config import AnchorConfig, BackboneConfig, S2ipConfig
 
 __all__ = [
+    "AnchorConfig",
+    "BackboneConfig",
     "BenchmarkConfig",
     "DLinear",
+    "DLinearConfig",
     "DataConfig",
+    "FitConfig",
+    "FitsConfig",
     "Forecaster",
     "ForecasterConfig",
     "MixerForecaster",
+    "MixerForecasterConfig",
     "NLinear",
+    "NetworksConfig",
     "PatchTST",
+    "PatchTstConfig",
+    "QuantileForecaster",
     "Ridge",
+    "RidgeConfig",
     "S2IP",
     "S2ipConfig",
     "decompose",
@@ -40,15 +57,25 @@ __all__ = [
 ]
 
 _HOME = {
+    "AnchorConfig": "forecasting.s2ip_config",
+    "BackboneConfig": "forecasting.s2ip_config",
     "BenchmarkConfig": "forecasting.config",
     "DLinear": "forecasting.linear",
+    "DLinearConfig": "forecasting.model_config",
     "DataConfig": "forecasting.data_config",
+    "FitConfig": "forecasting.config",
+    "FitsConfig": "forecasting.config",
     "Forecaster": "forecasting.forecaster",
     "ForecasterConfig": "forecasting.forecaster_config",
     "MixerForecaster": "forecasting.mixers",
+    "MixerForecasterConfig": "forecasting.model_config",
     "NLinear": "forecasting.linear",
+    "NetworksConfig": "forecasting.config",
     "PatchTST": "forecasting.patchtst",
+    "PatchTstConfig": "forecasting.model_config",
+    "QuantileForecaster": "forecasting.quantiles",
     "Ridge": "forecasting.baselines.ridge",
+    "RidgeConfig": "forecasting.model_config",
     "S2IP": "forecasting.s2ip",
     "S2ipConfig": "forecasting.s2ip_config",
     "decompose": "forecasting.decomposition",

@@ -65,7 +65,7 @@ def run(config: BenchmarkConfig, options: RunOptions) -> None:
             )
     folder = RunDirectory.create("forecast-benchmark", config, options)
     rows = [
-        _row(data, config, replace(options, seed=seed, seeds=1), model, horizon)
+        benchmark_row(data, config, replace(options, seed=seed, seeds=1), model, horizon)
         for horizon in config.horizons
         for model in config.models
         for seed in range(options.seed, options.seed + options.seeds)
@@ -79,9 +79,10 @@ def run(config: BenchmarkConfig, options: RunOptions) -> None:
     _log.info("%s", page)
 
 
-def _row(
+def benchmark_row(
     data: SeriesData, config: BenchmarkConfig, options: RunOptions, model: Name, horizon: int
 ) -> Row:
+    """The row of a study that `run_row` fills, named model/context/horizon(/seed)."""
     seed = None if model in UNTRAINED else options.seed
     name = f"{model}/{config.context}/{horizon}" + ("" if seed is None else f"/{seed}")
     own = Path(options.out) / "runs" / name.replace("/", "_")
@@ -126,7 +127,8 @@ def run_row(run: Run) -> Mapping[str, Cell]:
             found |= {"windows": errors.windows} if part == "test" else {}
     found |= {
         "weights": count_weights(network), "device": found["device"] or "cpu",
-        "seconds": round(time.perf_counter() - begun, 2), "peak_mb": round(peak_mb()) if resets else None,
+        "seconds": round(time.perf_counter() - begun, 2),
+        "peak_mb": round(peak_mb()) if resets else None,
     }  # fmt: skip
     return found
 

@@ -12,12 +12,14 @@ from forecasting.model_config import (
     mixer_preset,
 )
 from forecasting.s2ip_config import S2ipConfig
-from foretell.config import TrainerConfig
+from foretell.config import TrainerConfig, with_aliases
 
 Name = Literal[
     "last", "seasonal_naive", "drift", "ridge", "ridge_tuned", "nlinear", "dlinear", "patchtst",
     "s2ip", "lstm", "lssl", "mamba2", "aaren", "titans",
 ]  # fmt: skip
+CONTEXT_ALIASES = ("look_back", "lookback", "input_size")
+"""Other names of `context` on the way in."""
 UNTRAINED = ("last", "seasonal_naive", "drift", "ridge", "ridge_tuned")
 """Names without a seed: nothing is drawn."""
 
@@ -95,8 +97,8 @@ class BenchmarkConfig:
         default_factory=lambda: ["last", "seasonal_naive", "drift", "ridge", "nlinear", "dlinear"]
     )
     """Which, such as ridge,dlinear."""
-    context: int = 512
-    """Past steps that a forecast sees."""
+    context: int = with_aliases(512, *CONTEXT_ALIASES)
+    """Past steps that a forecast sees; also look_back, lookback, input_size."""
     horizons: list[int] = field(default_factory=lambda: [96])
     """Future steps, a table row each, such as 96,192."""
     networks: NetworksConfig = field(default_factory=NetworksConfig)

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from forecasting.anchors import nearest_words
-from forecasting.data.panel import Panel
-from forecasting.panel_data import SeriesScale
+from forecasting.data.panel import Panel, read_panel
+from forecasting.panel_data import PanelTable
 from forecasting.retrieval import anchor_cosines
 from forecasting.s2ip import S2IP
 from forecasting.vocabulary import Vocabulary
@@ -30,13 +30,13 @@ SEPARATOR = " | "
 
 
 def explain(
-    forecaster: "Forecaster", frame: pd.DataFrame | None = None, *, words: int = 5
+    forecaster: "Forecaster", df: pd.DataFrame | None = None, *, words: int = 5
 ) -> pd.DataFrame:
     """The anchors of every series' last window.
 
     Args:
         forecaster: Fitted, with s2ip among its models.
-        frame: Long, series seen in `fit` or not; none = those of `fit`.
+        df: Long, series seen in `fit` or not; none = those of `fit`.
         words: Nearest words of an anchor.
 
     Returns:
@@ -50,8 +50,7 @@ def explain(
     if words < 1:
         raise UserError(f"words must be at least 1, got {words}")
     network = explained_network(forecaster)
-    panel, scale = _inputs(forecaster, frame)
-    contexts = forecaster._contexts(panel, scale, panel.starts[1:])
+    panel, contexts = last_contexts(forecaster, df)
     found = [network.retrieved(part) for part in contexts.split(BATCH)]
     anchors = torch.cat([one.anchors for one in found])
     distinct, place, counts = anchors.unique(return_inverse=True, return_counts=True)
@@ -72,15 +71,30 @@ def explained_network(forecaster: "Forecaster") -> S2IP:
     """The fit's S2IP.
 
     Raises:
-        UserError: There is none, or it retrieves no anchors.
+        UserError: Before `fit`; there is none, or it retrieves no anchors.
     """
     network = forecaster.models.get("s2ip")
     if not isinstance(network, S2IP):
-        listed = ", ".join(forecaster.models) or "nothing yet"
+        listed = ", ".join(forecaster.models)
         raise UserError(f"anchors are explained of s2ip alone; the fit has {listed}")
     if network.anchors is None:
         raise UserError("this s2ip has no anchors to explain: it was fitted with retrieved 0")
     return network
+
+
+def last_contexts(
+    forecaster: "Forecaster", df: pd.DataFrame | None
+) -> tuple[Panel, Float[Tensor, "series context 1"]]:
+    """Series, and what a forecast of each sees, scaled.
+
+    Raises:
+        UserError: Series shorter than the context.
+    """
+    panel, table = _inputs(forecaster, df)
+    stops = panel.starts[1:]
+    forecaster._check_lengths(panel, stops)
+    length = forecaster.config.context
+    return panel, table.inputs(stops, np.arange(len(panel)), length, 0)
 
 
 def word_table(
@@ -114,13 +128,13 @@ class CosineTrack:
 
 
 def cosine_track(
-    forecaster: "Forecaster", frame: pd.DataFrame | None, *, series: str = "", stride: int = 1
+    forecaster: "Forecaster", df: pd.DataFrame | None, *, series: str = "", stride: int = 1
 ) -> CosineTrack:
     """Windows sliding over one series.
 
     Args:
         forecaster: Fitted, with s2ip among its models.
-        frame: Long; none = the rows of `fit`, of which a loaded forecaster has one context alone.
+        df: Long; none = the rows of `fit`, of which a loaded forecaster has one context alone.
         series: Which; empty = the first.
         stride: Steps between two windows, counted back from the last one.
 
@@ -131,13 +145,13 @@ def cosine_track(
         raise UserError(f"stride must be at least 1, got {stride}")
     network = explained_network(forecaster)
     assert network.anchors is not None
-    panel, scale = _inputs(forecaster, frame)
+    panel, table = _inputs(forecaster, df)
     names = [str(name) for name in panel.ids]
     if series and series not in names:
         raise UserError(f"no series {series}; the first are {', '.join(names[:5])}")
     place = names.index(series) if series else 0
     rows = slice(panel.starts[place], panel.starts[place + 1])
-    values = torch.from_numpy(scale.scaled(panel)[rows]).float()
+    values = table.values[int(rows.start) : int(rows.stop)]
     length = forecaster.config.context
     if len(values) < length:
         raise UserError(f"series {names[place]} has {len(values)} rows, a context is {length}")
@@ -167,7 +181,7 @@ class PointClouds:
 
 
 def point_clouds(
-    forecaster: "Forecaster", frame: pd.DataFrame | None = None, *, most: int = 500
+    forecaster: "Forecaster", df: pd.DataFrame | None = None, *, most: int = 500
 ) -> PointClouds:
     """Anchors, tokens and prefixed tokens (paper, figures 4 to 6), at most `most` of each, evenly.
 
@@ -176,8 +190,7 @@ def point_clouds(
     """
     network = explained_network(forecaster)
     assert network.anchors is not None
-    panel, scale = _inputs(forecaster, frame)
-    values = torch.from_numpy(scale.scaled(panel)).float()
+    panel, table = _inputs(forecaster, df)
     length, step = forecaster.config.context, forecaster.config.horizon
     stops = np.concatenate([
         np.arange(stop, start + length - 1, -step)
@@ -186,7 +199,7 @@ def point_clouds(
     if not len(stops):
         raise UserError(f"no series has the {length} rows of a context")
     rows = torch.from_numpy(stops[_evenly(len(stops), most), None] + np.arange(-length, 0))
-    prompts = [network.prompt(values[part][..., None]) for part in rows.split(BATCH)]
+    prompts = [network.prompt(table.values[part][..., None]) for part in rows.split(BATCH)]
     anchors = network.anchors().detach()
     return PointClouds(
         anchors[_evenly(len(anchors), most)],
@@ -200,10 +213,11 @@ def _evenly(count: int, most: int) -> np.ndarray:
     return places
 
 
-def _inputs(forecaster: "Forecaster", frame: pd.DataFrame | None) -> tuple[Panel, SeriesScale]:
-    """Series and their scales as `predict` takes them."""
-    panel, scale = forecaster._fitted()
-    if frame is None:
-        return panel, scale
-    panel = forecaster._read(frame)
-    return panel, forecaster._scale_of(panel)
+def _inputs(forecaster: "Forecaster", df: pd.DataFrame | None) -> tuple[Panel, PanelTable]:
+    """Series and their scaled values as `predict` takes them."""
+    fitted, config = forecaster.fitted, forecaster.config
+    assert fitted is not None
+    if df is None:
+        return fitted.panel, PanelTable(fitted.panel, fitted.scale)
+    panel = read_panel(df, forecaster.layout(df), config.freq, fill=config.fill)
+    return panel, PanelTable(panel, fitted.scale_of(panel))

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from forecasting.anchor_report import anchor_reports
 from forecasting.config import FitConfig
+from forecasting.data.covariates import forecast
 from forecasting.data.windows import Batch, Windows
 from forecasting.evaluation.errors import ForecastErrors
 from foretell.best_epoch import BestEpoch
@@ -20,6 +21,7 @@ from foretell.config import RunOptions, TrainerConfig
 from foretell.errors import UserError
 from foretell.loader import EpochSampler, ResumableLoader
 from foretell.run import RunDirectory
+from foretell.time_estimate import TimeEstimate
 from foretell.trainer import build_trainer
 
 SCORED_BATCH = 256
@@ -30,7 +32,7 @@ SCORED_BATCH = 256
 class OwnLoss(Protocol):
     """A network with more than the squared error to train by."""
 
-    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+    def loss(self, x: Any, y: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
         """Of a batch, and its parts by name."""
         ...
 
@@ -60,15 +62,15 @@ class SeriesModule(lightning.LightningModule):
         if isinstance(self.network, OwnLoss):
             loss, parts = self.network.loss(x, y)
             named = {f"train/{name}": value for name, value in parts.items()}
-            self.log_dict(named, batch_size=len(x))
+            self.log_dict(named, batch_size=len(y))
         else:
-            loss = functional.mse_loss(self.network(x), y)
+            loss = functional.mse_loss(forecast(self.network, x), y)
         if not bool(loss.isfinite()):
             raise UserError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch + 1}: lower the learning "
                 "rate (fits.*.lr)"
             )
-        self.log("train/loss", loss, batch_size=len(x))
+        self.log("train/loss", loss, batch_size=len(y))
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -77,7 +79,7 @@ class SeriesModule(lightning.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add the windows of a batch."""
         x, y = batch
-        self.errors.update(y, self.network(x))
+        self.errors.update(y, forecast(self.network, x))
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({"val/mse": self.errors.mse, "val/mae": self.errors.mae})
@@ -146,7 +148,8 @@ def fit(
         steps = min(steps, max(1, config.windows_per_epoch // config.batch))
     best = BestEpoch("mse", config.patience, lower_is_better=True)
     settings = replace(trainer_config, max_epochs=config.max_epochs, limit_train_batches=steps)
-    callbacks = [best, *anchor_reports(network, options.seed)]
+    estimate = TimeEstimate(type(network).__name__)
+    callbacks = [best, estimate, *anchor_reports(network, options.seed)]
     trainer = build_trainer(settings, run, options, callbacks)
     module = SeriesModule(network, config, train, val, options.seed)
     trainer.fit(module, ckpt_path=run.resume_path(options))
@@ -162,6 +165,7 @@ def score(
     network.eval().to(device)
     errors = ForecastErrors.zeros(windows.horizon, windows.num_channels)
     for x, y in windows.batches(SCORED_BATCH):
+        assert isinstance(x, Tensor)  # wide tables have no further columns
         errors.update(y, network(x.to(device)))
     return errors
 

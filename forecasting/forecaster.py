@@ -1,42 +1,33 @@
 """Several models over many series: fit, predict the real future, backtest, save, load.
 
-    f = Forecaster(ForecasterConfig(models=["ridge", "dlinear"], horizon=24, context=96, freq="h"))
-    f.fit(frame, val_size=480)
+    f = Forecaster(models=["ridge", DLinearConfig()], horizon=24, context=96, freq="h")
+    f.fit(df, val_size=480)
     f.predict(level=[80, 95])
 
 Frames are long; what comes out has the columns' names that went in. Series are scaled one by one
-by their training rows; models are shared by all and work on series unseen in `fit`, scaled by the
-rows that they come with. Predicting is deterministic.
+by their training rows, other columns over all series; models are shared by all series and work on
+series unseen in `fit`, scaled by the rows that they come with. Predicting is deterministic.
 """
 
-import logging
-import tempfile
-from collections.abc import Sequence
-from dataclasses import replace
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Float, Float64, Int64
-from torch import Tensor, nn
+from jaxtyping import Int64
+from torch import nn
 
-from forecasting.baselines.ridge import Ridge, solve_ridge, window_gram
-from forecasting.build import build_forecaster, fit_of
-from forecasting.config import UNTRAINED, Name
-from forecasting.data.panel import Layout, Panel, read_panel, recognise
-from forecasting.data.windows import Windows
-from forecasting.fit import SCORED_BATCH, fit
-from forecasting.forecaster_config import ForecasterConfig
+from forecasting.config import Name
+from forecasting.data.future_rows import with_future
+from forecasting.data.panel import Layout, Panel, read_panel, recognise, row_ranges
+from forecasting.fitted import Fitted
+from forecasting.forecaster_config import ForecasterConfig, forecaster_config
 from forecasting.intervals import Conformal, check_levels
-from forecasting.panel_data import PanelParts, SeriesScale
+from forecasting.panel_fit import fit_panel
 from forecasting.saved_forecaster import read_forecaster, write_forecaster
-from foretell.config import RunOptions
 from foretell.errors import UserError
-from foretell.run import RunDirectory
-
-_log = logging.getLogger(__name__)
 
 
 class Forecaster:
@@ -45,75 +36,109 @@ class Forecaster:
     Args:
         config: Models, horizon, context, frequency, columns.
         seed: Of weights and the order of windows.
+        **settings: Instead of `config` its fields; `models` also as configurations.
+
+    Raises:
+        ValueError: Both, or neither.
+        UserError: A field that there is not.
     """
 
-    def __init__(self, config: ForecasterConfig, *, seed: int = 0) -> None:
-        self.config, self.seed = config, seed
-        self.models: dict[Name, nn.Module] = {}
-        self.conformal: dict[Name, Conformal] = {}
-        self.panel: Panel | None = None
-        self.scale: SeriesScale | None = None
+    def __init__(
+        self, config: ForecasterConfig | None = None, *, seed: int = 0, **settings: Any
+    ) -> None:
+        if (config is None) == (not settings):
+            raise ValueError("give a ForecasterConfig, or its fields such as models and horizon")
+        self.config = forecaster_config(**settings) if config is None else config
+        self.seed = seed
+        self.fitted: Fitted | None = None
 
-    def fit(self, frame: pd.DataFrame, *, val_size: int = 0) -> "Forecaster":
+    def fit(self, df: pd.DataFrame, *, val_size: int = 0) -> "Forecaster":
         """Train every model.
 
         Args:
-            frame: Long, rows in any order.
+            df: Long, rows in any order.
             val_size: Rows at the end of each series that are not trained on: the first half stops
                 training, the second calibrates the intervals. 0 = neither; networks then train all
                 their epochs.
 
         Raises:
-            UserError: Broken frames; no training window; networks without a window to stop by.
+            UserError: Broken frames; no training window; networks without a window to stop by;
+                columns that a model cannot use.
         """
-        self._fit(self._read(frame), val_size)
+        self._fit(self._read(df), val_size)
         return self
 
     def predict(
-        self, frame: pd.DataFrame | None = None, *, level: Sequence[float | int] = ()
+        self,
+        df: pd.DataFrame | None = None,
+        *,
+        future_df: pd.DataFrame | None = None,
+        horizon: int | None = None,
+        level: Sequence[float | int] | None = None,
+        quantiles: Sequence[float] | None = None,
     ) -> pd.DataFrame:
         """The steps that follow each series.
 
         Args:
-            frame: Series to forecast, seen in `fit` or not; none = those of `fit`.
+            df: Series to forecast, seen in `fit` or not; none = those of `fit`.
+            future_df: The next rows of the columns known ahead.
+            horizon: Steps; none = as trained. Beyond that forecasts are fed back in whole
+                horizons, and a column `recursive` marks their rows.
             level: Percents of the intervals, such as [80, 95].
+            quantiles: Of those trained for; none = all.
 
         Returns:
-            Series, time, then a column a model, and `<model>-lo-80`, `<model>-hi-80` a level;
-            series times horizon rows.
+            Series, time, then for each model its forecast, `<model>-lo-80` and `<model>-hi-80` of
+            a level, `<model>-q10` of a quantile; series times horizon rows.
 
         Raises:
-            UserError: Before `fit`, series shorter than the context, too few calibration windows.
+            UserError: Before `fit`, series shorter than the context, too few calibration windows,
+                intervals or past columns beyond the trained horizon, a quantile not trained for.
         """
-        panel, scale = self._fitted()
-        check_levels(level)
-        if frame is not None:
-            panel = self._read(frame)
-            scale = self._scale_of(panel)
-        stops = panel.starts[1:]
-        columns = self._forecasts(panel, scale, stops, level)
-        times = panel.future_stamps(self.config.horizon)
-        return self._framed(panel, times, columns)
+        fitted, levels = self._known(), list(level or ())
+        check_levels(levels)
+        panel = fitted.panel if df is None else self._read(df)
+        scale = fitted.scale if df is None else fitted.scale_of(panel)
+        steps = self.config.horizon if horizon is None else horizon
+        rounds = self._rounds(steps, levels)
+        self._check_lengths(panel, panel.starts[1:])
+        whole, starts = with_future(panel, self.config.horizon * rounds, future_df)
+        columns = fitted.forecasts(
+            whole, scale, starts, np.arange(len(panel)), levels, quantiles, rounds
+        )
+        times = panel.future_stamps(steps)
+        frame: dict[str, Any] = {
+            panel.layout.id: np.repeat(panel.ids, steps),
+            panel.layout.time: times[0].append(times[1:]),
+        }
+        frame |= {name: cells[:, :steps].ravel() for name, cells in columns.items()}
+        if rounds > 1:
+            frame["recursive"] = np.tile(np.arange(steps) >= self.config.horizon, len(panel))
+        return pd.DataFrame(frame)
 
     def cross_validation(
         self,
-        frame: pd.DataFrame,
+        df: pd.DataFrame,
         *,
         n_windows: int = 1,
         step_size: int | None = None,
         val_size: int = 0,
+        test_size: int | None = None,
         refit: bool = False,
-        level: Sequence[float | int] = (),
+        level: Sequence[float | int] | None = None,
+        quantiles: Sequence[float] | None = None,
     ) -> pd.DataFrame:
         """Forecasts of the last windows of every series, beside what came.
 
         Args:
-            frame: Long.
+            df: Long.
             n_windows: Cutoffs, the last one horizon before the end.
             step_size: Steps between two; none = the horizon.
             val_size: As in `fit`.
+            test_size: Rows at the end to fill with windows, instead of `n_windows`.
             refit: Fit anew before every cutoff; off = once, before the first.
             level: As in `predict`.
+            quantiles: As in `predict`.
 
         Returns:
             Series, time, cutoff, the target, then the models' columns.
@@ -121,22 +146,29 @@ class Forecaster:
         Raises:
             UserError: Series too short for that.
         """
-        check_levels(level)
-        step = step_size or self.config.horizon
+        levels, horizon = list(level or ()), self.config.horizon
+        check_levels(levels)
+        step = step_size or horizon
+        if test_size is not None:
+            n_windows = (test_size - horizon) // step + 1
         if n_windows < 1 or step < 1:
-            raise UserError(f"n_windows and step_size must be at least 1, got {n_windows}, {step}")
-        panel, found = self._read(frame), []
-        for place in range(n_windows):
-            stops = panel.starts[1:] - self.config.horizon - (n_windows - 1 - place) * step
-            if place == 0 or refit:
-                self._fit(_before(panel, stops), val_size)
-            assert self.scale is not None
-            columns = self._forecasts(panel, self.scale, stops, level)
-            found.append(self._compared(panel, stops, columns))
+            raise UserError(
+                f"n_windows and step_size must be at least 1, got {n_windows}, {step}; test_size "
+                "must hold a horizon"
+            )
+        panel, found = self._read(df), []
+        back = horizon + step * np.arange(n_windows - 1, -1, -1)
+        stops = panel.starts[1:] - back[:, None]  # [cutoffs, series]
+        for group in stops[:, None] if refit else stops[None]:
+            fitted = self._fit(_before(panel, group[0]), val_size)
+            self._check_lengths(panel, group[0])
+            owner, starts = np.tile(np.arange(len(panel)), len(group)), group.ravel()
+            columns = fitted.forecasts(panel, fitted.scale, starts, owner, levels, quantiles)
+            found.append(self._compared(panel, starts, owner, columns))
         layout = panel.layout
         return pd.concat(found).sort_values([layout.id, "cutoff", layout.time], ignore_index=True)
 
-    def explain(self, frame: pd.DataFrame | None = None, *, words: int = 5) -> pd.DataFrame:
+    def explain(self, df: pd.DataFrame | None = None, *, words: int = 5) -> pd.DataFrame:
         """Anchors, cosines and nearest words of every series; see `forecasting.explain`.
 
         Raises:
@@ -144,22 +176,68 @@ class Forecaster:
         """
         from forecasting.explain import explain
 
-        return explain(self, frame, words=words)
+        return explain(self, df, words=words)
 
-    def layout(self, frame: pd.DataFrame | None) -> Layout:
+    def predict_insample(self, *, step_size: int | None = None) -> pd.DataFrame:
+        """Forecasts inside the series of `fit`, beside what came.
+
+        Args:
+            step_size: Steps between two cutoffs, the first one a context behind a series' start;
+                none = the horizon.
+
+        Returns:
+            As `cross_validation`, and `part`: whether the window taught (train), stopped training
+            (val), calibrated intervals (calibration), or reaches across parts (across).
+
+        Raises:
+            UserError: Before `fit`, after `load` (the series are not kept), no window.
+        """
+        fitted, config = self._known(), self.config
+        if fitted.parts is None:
+            raise UserError(
+                "predict_insample needs the series of fit, which a loaded forecaster does not "
+                "keep: fit first, or use cross_validation"
+            )
+        panel, step = fitted.panel, step_size or config.horizon
+        stops = panel.starts[1:] - config.horizon + 1
+        counts = np.maximum(-(-(stops - panel.starts[:-1] - config.context) // step), 0)
+        owner = np.repeat(np.arange(len(panel)), counts)
+        place = row_ranges(np.zeros(len(panel), dtype=np.int64), counts)
+        starts = panel.starts[owner] + config.context + step * place
+        if not len(starts):
+            raise UserError(f"no series has {config.context} + {config.horizon} rows")
+        columns = fitted.forecasts(panel, fitted.scale, starts, owner, [], [])
+        found = self._compared(panel, starts, owner, columns)
+        parts = fitted.parts.part_of(starts, owner, config.horizon)
+        found["part"] = np.repeat(parts, config.horizon)
+        return found
+
+    @property
+    def models(self) -> Mapping[Name, nn.Module]:
+        """The fitted models, in eval mode."""
+        return self._known().models
+
+    @property
+    def conformal(self) -> Mapping[Name, Conformal]:
+        """Errors of the models on the calibration windows, scaled."""
+        return self._known().conformal
+
+    def layout(self, df: pd.DataFrame | None) -> Layout:
         """Which column is what, in a frame or in that of `fit`."""
-        if frame is None:
-            return self._fitted()[0].layout
+        if df is None:
+            return self._known().panel.layout
         config = self.config
         return recognise(
-            frame, id_col=config.id_col, time_col=config.time_col, target_col=config.target_col
-        )
+            df, id_col=config.id_col, time_col=config.time_col, target_col=config.target_col,
+            static_cols=config.static_cols, past_cols=config.past_cols,
+            future_cols=config.future_cols,
+        )  # fmt: skip
 
-    def history(self, frame: pd.DataFrame | None) -> pd.DataFrame:
+    def history(self, df: pd.DataFrame | None) -> pd.DataFrame:
         """The values that forecasts follow: the frame's, or the last ones of `fit`."""
-        if frame is not None:
-            return frame
-        panel, _ = self._fitted()
+        if df is not None:
+            return df
+        panel = self._known().panel
         return pd.DataFrame({
             panel.layout.id: np.repeat(panel.ids, panel.lengths),
             panel.layout.time: panel.stamps, panel.layout.target: panel.values,
@@ -171,8 +249,7 @@ class Forecaster:
         Raises:
             UserError: Before `fit`, or an unwritable folder.
         """
-        panel, scale = self._fitted()
-        write_forecaster(Path(folder), self.config, self.models, self.conformal, panel, scale)
+        write_forecaster(Path(folder), self._known())
 
     @classmethod
     def load(cls, folder: str | Path, *, backbone: str | None = None) -> "Forecaster":
@@ -185,113 +262,34 @@ class Forecaster:
         Raises:
             UserError: No forecaster there, keys that do not fit, another language model.
         """
-        kept = read_forecaster(Path(folder), backbone=backbone)
-        found = cls(kept.config)
-        found.models, found.conformal = kept.models, kept.conformal
-        found.panel, found.scale = kept.panel, kept.scale
+        fitted = read_forecaster(Path(folder), backbone=backbone)
+        found = cls(fitted.config)
+        found.fitted = fitted
         return found
 
-    def _fit(self, panel: Panel, val_size: int) -> None:
-        config = self.config
-        parts = PanelParts.cut(panel, val_size)
-        self.panel, self.scale = panel, SeriesScale.fit(panel, parts.train_stops)
-        values = torch.from_numpy(self.scale.scaled(panel))[:, None]
-        train = parts.windows(values.float(), "train", config.context, config.horizon)
-        if not len(train):
+    def _fit(self, panel: Panel, val_size: int) -> Fitted:
+        self.fitted = fit_panel(panel, self.config, val_size=val_size, seed=self.seed)
+        return self.fitted
+
+    def _rounds(self, steps: int, level: Sequence[float | int]) -> int:
+        """Horizons that make up so many steps."""
+        config, rounds = self.config, math.ceil(steps / self.config.horizon)
+        if steps < 1:
+            raise UserError(f"horizon must be at least 1, got {steps}")
+        if rounds > 1 and level:
             raise UserError(
-                f"no series has {config.context} + {config.horizon} training rows, the longest has "
-                f"{int((parts.train_stops - panel.starts[:-1]).max())}: shorten context, horizon "
-                "or val_size"
+                f"intervals were calibrated for {config.horizon} steps, {steps} are asked for: "
+                "train with that horizon, or drop level"
             )
-        for name in config.models:
-            torch.manual_seed(self.seed)
-            model = build_forecaster(
-                name, config.networks, context=config.context, horizon=config.horizon,
-                season=config.season,
-            )  # fmt: skip
-            if isinstance(model, Ridge):
-                self._fit_ridge(model, parts, values.numpy()[:, 0])
-            elif name not in UNTRAINED:
-                self._train(name, model, train, parts, values.float())
-            self.models[name] = model.eval()
-            self._calibrate(name, parts, values.float())
-
-    def _fit_ridge(
-        self, model: Ridge, parts: PanelParts, values: Float64[np.ndarray, " rows"]
-    ) -> None:
-        config = self.config
-        steps = config.context + config.horizon
-        gram = np.zeros((steps, steps))
-        for start, stop in zip(parts.panel.starts[:-1], parts.train_stops, strict=True):
-            if stop - start >= steps:
-                gram += window_gram(values[start:stop, None], steps)
-        settings = config.networks.ridge
-        weight = solve_ridge(gram, config.context, settings.penalty, settings.centre)
-        model.weight.copy_(torch.from_numpy(weight))
-
-    def _train(
-        self, name: Name, model: nn.Module, train: Windows, parts: PanelParts, values: Tensor
-    ) -> None:
-        config = self.config
-        val = parts.windows(values, "val", config.context, config.horizon)
-        if not len(val):
+        if rounds > 1 and config.past_cols:
             raise UserError(
-                f"{name} needs windows to stop by: give fit a val_size of at least "
-                f"{2 * config.horizon}, twice the horizon"
+                f"past_cols ({', '.join(config.past_cols)}) are unknown beyond the trained horizon "
+                f"of {config.horizon} steps, {steps} are asked for: train with that horizon"
             )
-        with tempfile.TemporaryDirectory() as folder:
-            options = RunOptions(out=folder, seed=self.seed, quiet=True)
-            fit(
-                model, fit_of(name, config.fits), train, val, config.trainer,
-                RunDirectory(folder), options,
-            )  # fmt: skip
+        return rounds
 
-    def _calibrate(self, name: Name, parts: PanelParts, values: Tensor) -> None:
-        config = self.config
-        starts = parts.starts("calibration", config.context, config.horizon)
-        windows = Windows(values, torch.from_numpy(starts), config.context, config.horizon)
-        errors = np.empty((len(windows), config.horizon))
-        with torch.no_grad():
-            done = 0
-            for x, y in windows.batches(SCORED_BATCH):
-                found = (y - self.models[name](x)).abs()[..., 0]
-                errors[done : done + len(x)] = found.double().numpy()
-                done += len(x)
-        owner = np.searchsorted(parts.panel.starts, starts, side="right") - 1
-        self.conformal[name] = Conformal(errors, owner)
-
-    def _forecasts(
-        self,
-        panel: Panel,
-        scale: SeriesScale,
-        stops: Int64[np.ndarray, " series"],
-        level: Sequence[float | int],
-    ) -> dict[str, Float64[np.ndarray, "series horizon"]]:
-        """Every column, in the series' own units."""
-        contexts = self._contexts(panel, scale, stops)
-        known = self._places(panel)
-        columns: dict[str, Float64[np.ndarray, "series horizon"]] = {}
-        for name, model in self.models.items():
-            forecast = _run(model, contexts)
-            columns[name] = forecast * scale.std[:, None] + scale.mean[:, None]
-            for one in level:
-                widths = self._widths(name, one, known) * scale.std[:, None]
-                columns[f"{name}-lo-{one:g}"] = columns[name] - widths
-                columns[f"{name}-hi-{one:g}"] = columns[name] + widths
-        return columns
-
-    def _widths(
-        self, name: Name, level: float | int, known: Int64[np.ndarray, " series"]
-    ) -> np.ndarray:
-        """Half-widths in units of each series' deviation; unseen series take the pooled ones."""
-        assert self.panel is not None
-        own = self.conformal[name].widths(level, len(self.panel))
-        pooled = replace(self.conformal[name], series=None).widths(level, 1)
-        return np.where(known[:, None] >= 0, own[np.maximum(known, 0)], pooled)
-
-    def _contexts(
-        self, panel: Panel, scale: SeriesScale, stops: Int64[np.ndarray, " series"]
-    ) -> Float[Tensor, "series context 1"]:
+    def _check_lengths(self, panel: Panel, stops: Int64[np.ndarray, " series"]) -> None:
+        """Refuse series that have fewer rows than the context before their stop."""
         length = self.config.context
         short = np.flatnonzero(stops - panel.starts[:-1] < length)
         if len(short) and self.config.pad == "error":
@@ -300,63 +298,31 @@ class Forecaster:
                 f"{len(short)} series have fewer than the {length} rows of context: {listed}"
                 f"{', ...' if len(short) > 5 else ''}; shorten context, or set pad to edge"
             )
-        if len(none := np.flatnonzero(stops <= panel.starts[:-1])):
-            raise UserError(f"series {panel.ids[none[0]]} has no row before the cutoff")
-        rows = np.maximum(stops[:, None] + np.arange(-length, 0), panel.starts[:-1, None])
-        values = scale.scaled(panel)[rows]
-        return torch.from_numpy(values).float()[..., None]
 
-    def _places(self, panel: Panel) -> Int64[np.ndarray, " series"]:
-        """Number of each series in `fit`, -1 where it was not there."""
-        assert self.panel is not None
-        known = {series: place for place, series in enumerate(self.panel.ids.tolist())}
-        return np.array([known.get(series, -1) for series in panel.ids.tolist()], dtype=np.int64)
-
-    def _scale_of(self, panel: Panel) -> SeriesScale:
-        """Of `fit` where a series was there, else of the rows given."""
-        _, fitted = self._fitted()
-        own, known = SeriesScale.fit(panel, panel.starts[1:]), self._places(panel)
-        seen, place = known >= 0, np.maximum(known, 0)
-        return SeriesScale(
-            np.where(seen, fitted.mean[place], own.mean), np.where(seen, fitted.std[place], own.std)
-        )
-
-    def _fitted(self) -> tuple[Panel, SeriesScale]:
-        if self.panel is None or self.scale is None:
+    def _known(self) -> Fitted:
+        if self.fitted is None:
             raise UserError("nothing was fitted yet: call fit first")
-        return self.panel, self.scale
+        return self.fitted
 
-    def _read(self, frame: pd.DataFrame) -> Panel:
-        return read_panel(frame, self.layout(frame), self.config.freq, fill=self.config.fill)
-
-    def _framed(
-        self, panel: Panel, times: list[pd.DatetimeIndex], columns: dict[str, np.ndarray]
-    ) -> pd.DataFrame:
-        layout = panel.layout
-        frame: dict[str, Any] = {
-            layout.id: np.repeat(panel.ids, self.config.horizon),
-            layout.time: times[0].append(times[1:]),
-        }
-        return pd.DataFrame(frame | {name: cells.ravel() for name, cells in columns.items()})
+    def _read(self, df: pd.DataFrame) -> Panel:
+        return read_panel(df, self.layout(df), self.config.freq, fill=self.config.fill)
 
     def _compared(
-        self, panel: Panel, stops: Int64[np.ndarray, " series"], columns: dict[str, np.ndarray]
+        self,
+        panel: Panel,
+        starts: Int64[np.ndarray, " windows"],
+        owner: Int64[np.ndarray, " windows"],
+        columns: dict[str, np.ndarray],
     ) -> pd.DataFrame:
-        rows = stops[:, None] + np.arange(self.config.horizon)
-        times = [panel.stamps[row] for row in rows]
-        frame = self._framed(panel, times, columns)
-        frame.insert(2, "cutoff", panel.stamps[np.repeat(stops - 1, self.config.horizon)])
-        frame.insert(3, panel.layout.target, panel.values[rows].ravel())
-        return frame
-
-
-def _run(
-    model: nn.Module, contexts: Float[Tensor, "series context 1"]
-) -> Float64[np.ndarray, "series horizon"]:
-    with torch.no_grad():
-        parts = [model(part)[..., 0] for part in contexts.split(SCORED_BATCH)]
-    found: Float64[np.ndarray, "series horizon"] = torch.cat(parts).double().numpy()
-    return found
+        horizon = self.config.horizon
+        rows = (starts[:, None] + np.arange(horizon)).ravel()
+        layout = panel.layout
+        frame: dict[str, Any] = {
+            layout.id: np.repeat(panel.ids[owner], horizon), layout.time: panel.stamps[rows],
+            "cutoff": panel.stamps[np.repeat(starts - 1, horizon)],
+            layout.target: panel.values[rows],
+        }  # fmt: skip
+        return pd.DataFrame(frame | {name: cells.ravel() for name, cells in columns.items()})
 
 
 def _before(panel: Panel, stops: Int64[np.ndarray, " series"]) -> Panel:
@@ -371,11 +337,4 @@ def _before(panel: Panel, stops: Int64[np.ndarray, " series"]) -> Panel:
             f"series {panel.ids[empty[0]]} has {int(panel.lengths[empty[0]])} rows, none before "
             "the first cutoff: ask for fewer windows, or leave it out"
         )
-    kept = np.concatenate(
-        [np.arange(first, stop) for first, stop in zip(panel.starts[:-1], stops, strict=True)]
-    )
-    starts = np.append(0, np.cumsum(stops - panel.starts[:-1]))
-    return replace(
-        panel, starts=starts, values=panel.values[kept], stamps=panel.stamps[kept],
-        past=panel.past[kept], future=panel.future[kept],
-    )  # fmt: skip
+    return panel.keep(panel.starts[:-1], stops)

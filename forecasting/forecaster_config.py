@@ -1,10 +1,19 @@
 """What a `Forecaster` is made of; torch-free."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
-from forecasting.config import FitsConfig, Name, NetworksConfig
-from foretell.config import TrainerConfig
+from forecasting.config import CONTEXT_ALIASES, FitsConfig, Name, NetworksConfig
+from forecasting.model_config import (
+    DLinearConfig,
+    MixerForecasterConfig,
+    PatchTstConfig,
+    RidgeConfig,
+)
+from forecasting.s2ip_config import S2ipConfig
+from foretell.config import TrainerConfig, from_dict, with_aliases
+from foretell.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -15,8 +24,8 @@ class ForecasterConfig:
     """Fitted together; a column of the forecast each."""
     horizon: int = 24
     """Future steps."""
-    context: int = 96
-    """Past steps that a forecast sees."""
+    context: int = with_aliases(96, *CONTEXT_ALIASES)
+    """Past steps that a forecast sees; also look_back, lookback, input_size."""
     freq: str = "D"
     """pandas frequency of the stamps."""
     season: int = 1
@@ -27,6 +36,14 @@ class ForecasterConfig:
     """Column of the times; none = ds or timestamp."""
     target_col: str | None = None
     """Column of the values; none = y or target."""
+    static_cols: list[str] = field(default_factory=list)
+    """Columns that are the same in all rows of a series."""
+    past_cols: list[str] = field(default_factory=list)
+    """Columns known up to the present."""
+    future_cols: list[str] = field(default_factory=list)
+    """Columns known ahead, such as holidays; `predict` needs their next rows."""
+    quantiles: list[float] = field(default_factory=list)
+    """Quantiles that networks are trained for, ascending, such as .1,.5,.9; [] = the mean."""
     fill: Literal["none", "ffill"] = "none"
     """Missing rows and values: an error, or the last known value (never a later one)."""
     pad: Literal["error", "edge"] = "error"
@@ -44,6 +61,23 @@ class ForecasterConfig:
             raise ValueError("horizon, context and season must be at least 1")
         if "ridge_tuned" in self.models:
             raise ValueError("ridge_tuned chooses its own context: it is in the benchmark alone")
+        if self.quantiles:
+            self._check_quantiles()
+
+    def _check_quantiles(self) -> None:
+        ascending = sorted(set(self.quantiles)) == self.quantiles
+        if (
+            not ascending
+            or 0.5 not in self.quantiles
+            or not 0 < min(self.quantiles) <= max(self.quantiles) < 1
+        ):
+            raise ValueError(
+                f"quantiles must ascend inside (0, 1) and have .5, the forecast, among them, got "
+                f"{self.quantiles}"
+            )
+        for name in ("ridge", "s2ip"):
+            if name in self.models:
+                raise ValueError(f"{name} has no quantile head: drop it, or quantiles")
 
 
 @dataclass(frozen=True)
@@ -91,11 +125,55 @@ class PredictConfig:
     """Folder of a saved forecaster, such as RUN/model."""
     data: FileConfig = field(default_factory=FileConfig)
     """Series to forecast; no path = those that it was trained on."""
+    future: FileConfig = field(default_factory=FileConfig)
+    """Next rows of the columns known ahead."""
+    horizon: int | None = None
+    """Steps; none = as trained. Beyond, forecasts are fed back and their rows marked."""
     level: list[float] = field(default_factory=lambda: [80.0, 95.0])
     """Percents of the intervals; [] = none."""
+    quantiles: list[float] | None = None
+    """Of those trained for; none = all."""
     backbone: str = ""
     """Where the language model is now; empty = where it was."""
     format: Literal["csv", "parquet"] = "csv"
     """Of the forecast's file."""
     series: int = 9
     """How many series are drawn."""
+
+
+_NETWORK = {
+    RidgeConfig: "ridge", DLinearConfig: "dlinear", PatchTstConfig: "patchtst", S2ipConfig: "s2ip",
+}  # fmt: skip
+ModelConfig = RidgeConfig | DLinearConfig | PatchTstConfig | S2ipConfig | MixerForecasterConfig
+
+
+def forecaster_config(models: Sequence[Name | ModelConfig], **settings: Any) -> ForecasterConfig:
+    """A configuration from models by name or by their own configuration.
+
+    Args:
+        models: Such as ["dlinear", RidgeConfig(penalty=0.1)].
+        **settings: Further fields of `ForecasterConfig`; `context` also by its other names.
+
+    Raises:
+        UserError: A field that there is not, a kind of block that no model is named after.
+    """
+    names: list[str] = []
+    networks: NetworksConfig = settings.pop("networks", NetworksConfig())
+    for model in models:
+        if isinstance(model, str):
+            names.append(model)
+            continue
+        name: str = (
+            model.mixer.kind if isinstance(model, MixerForecasterConfig) else _NETWORK[type(model)]
+        )
+        if not hasattr(networks, name):
+            known = [field.name for field in fields(NetworksConfig)]
+            raise UserError(f"no model is named after block {name}; there are {', '.join(known)}")
+        names.append(name)
+        networks = replace(networks, **{name: model})  # type: ignore[arg-type]
+    values = {
+        key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()
+    }
+    return from_dict(
+        ForecasterConfig, {"models": names, "networks": networks, **values}, place="Forecaster"
+    )

@@ -1,13 +1,15 @@
 """A panel ready for training: parts in the order of time, scaled series by series, windows."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float64, Int, Int64, Shaped
 from torch import Tensor
 
-from forecasting.data.panel import Panel
+from forecasting.data.covariates import CovariateScale, CovariateTable
+from forecasting.data.panel import Panel, row_ranges
 from forecasting.data.windows import Windows
 from foretell.errors import UserError
 
@@ -23,7 +25,7 @@ class SeriesScale:
     def fit(cls, panel: Panel, stops: Int64[np.ndarray, " series"]) -> "SeriesScale":
         """From the rows of each series before its stop."""
         counts = stops - panel.starts[:-1]
-        kept = _rows(panel.starts[:-1], stops)
+        kept = row_ranges(panel.starts[:-1], stops)
         owner = np.repeat(np.arange(len(panel)), counts)
         mean = np.bincount(owner, panel.values[kept], len(panel)) / counts
         spread = (panel.values[kept] - mean[owner]) ** 2
@@ -72,21 +74,96 @@ class PanelParts:
             "val": (self.train_stops, self.val_stops),
             "calibration": (self.val_stops, self.panel.starts[1:]),
         }[part]
-        return _rows(np.maximum(first, self.panel.starts[:-1] + context), stop - horizon + 1)
+        return row_ranges(np.maximum(first, self.panel.starts[:-1] + context), stop - horizon + 1)
 
-    def windows(
-        self, values: Float[Tensor, "rows 1"], part: str, context: int, horizon: int
-    ) -> Windows:
+    def part_of(
+        self,
+        starts: Int64[np.ndarray, " windows"],
+        owner: Int64[np.ndarray, " windows"],
+        horizon: int,
+    ) -> Shaped[np.ndarray, " windows"]:
+        """train, val or calibration where a window's targets lie in one part, else across."""
+        last = starts + horizon
+        return np.select(
+            [
+                last <= self.train_stops[owner],
+                (starts >= self.train_stops[owner]) & (last <= self.val_stops[owner]),
+                starts >= self.val_stops[owner],
+            ],
+            ["train", "val", "calibration"],
+            "across",
+        )
+
+    def windows(self, table: "PanelTable", part: str, context: int, horizon: int) -> Windows:
         """Windows of a part."""
-        starts = torch.from_numpy(self.starts(part, context, horizon))
-        return Windows(values, starts, context, horizon)
+        return table.windows(self.starts(part, context, horizon), context, horizon)
 
 
-def _rows(
-    first: Int64[np.ndarray, " series"], stop: Int64[np.ndarray, " series"]
-) -> Int64[np.ndarray, " rows"]:
-    """first .. stop - 1 of every series, behind each other."""
-    counts = np.maximum(stop - first, 0)
-    shift = np.repeat(first - np.append(0, counts.cumsum()[:-1]), counts)
-    rows: Int64[np.ndarray, " rows"] = np.arange(counts.sum(), dtype=np.int64) + shift
-    return rows
+class PanelTable:
+    """Scaled values and columns of a panel, from which windows of any series are gathered.
+
+    Args:
+        panel: Series; behind each may stand rows of the future.
+        scale: Of the target.
+        columns: Of the declared columns; none where there are none.
+    """
+
+    def __init__(
+        self, panel: Panel, scale: SeriesScale, columns: CovariateScale | None = None
+    ) -> None:
+        self.panel = panel
+        self.values = torch.from_numpy(scale.scaled(panel)).float()
+        self._columns = None if columns is None else CovariateTable(panel, columns)
+
+    @property
+    def has_columns(self) -> bool:
+        """Whether contexts come with covariates."""
+        return self._columns is not None
+
+    def windows(self, starts: Int64[np.ndarray, " windows"], context: int, horizon: int) -> Windows:
+        """Contexts, with covariates where there are any, and targets."""
+        if self._columns is not None:
+            return CovariateWindows(self, starts, context, horizon)
+        return Windows(self.values[:, None], torch.from_numpy(starts), context, horizon)
+
+    def inputs(
+        self,
+        starts: Int64[np.ndarray, " windows"],
+        owner: Int64[np.ndarray, " windows"],
+        context: int,
+        horizon: int,
+    ) -> Any:
+        """Contexts [windows, context, 1], with covariates where there are any.
+
+        A series shorter than the context is lengthened on the left by its first row.
+
+        Args:
+            starts: First target rows.
+            owner: Series.
+            context: L.
+            horizon: H, over which columns known ahead are taken.
+        """
+        first = self.panel.starts[:-1][owner]
+        seen = np.maximum(starts[:, None] + np.arange(-context, 0), first[:, None])
+        x = self.values[torch.from_numpy(seen)][..., None]
+        if self._columns is None:
+            return x
+        return x, self._columns.gather(seen, starts[:, None] + np.arange(horizon), owner)
+
+
+class CovariateWindows(Windows):
+    """Windows with covariates: ((x, covariates), y)."""
+
+    def __init__(
+        self, table: PanelTable, starts: Int64[np.ndarray, " windows"], context: int, horizon: int
+    ) -> None:
+        super().__init__(table.values[:, None], torch.from_numpy(starts), context, horizon)
+        self._table = table
+        self._owner = np.searchsorted(table.panel.starts, starts, side="right") - 1
+
+    def gather(self, places: Int[Tensor, " batch"]) -> Any:
+        """Windows by their number."""
+        _, y = super().gather(places)
+        kept = places.numpy()
+        starts, owner = self.starts.numpy()[kept], self._owner[kept]
+        return self._table.inputs(starts, owner, self.context, self.horizon), y

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from forecasting.covariate_path import CovariatePath
+from forecasting.data.covariates import NONE, Covariates, CovariateSizes
 from forecasting.instance_norm import normalise, restore
 from forecasting.model_config import PatchTstConfig
 from forecasting.patches import cut_patches, num_patches
@@ -21,9 +23,16 @@ class PatchTST(nn.Module):
         context: L.
         horizon: H.
         config: Sizes.
+        covariates: Declared columns; with any, windows have one channel.
     """
 
-    def __init__(self, context: int, horizon: int, config: PatchTstConfig | None = None) -> None:
+    def __init__(
+        self,
+        context: int,
+        horizon: int,
+        config: PatchTstConfig | None = None,
+        covariates: CovariateSizes = NONE,
+    ) -> None:
         super().__init__()
         config = config or PatchTstConfig()
         self.config = config
@@ -36,18 +45,29 @@ class PatchTST(nn.Module):
             nn.Flatten(1), nn.Linear(tokens * config.dim, horizon), nn.Dropout(config.head_dropout)
         )
         nn.init.uniform_(self.position, -0.02, 0.02)
+        self.columns = None
+        if any(covariates):
+            self.columns = CovariatePath(
+                covariates, patches=(config.patch_length, config.stride), dim=config.dim,
+                horizon=horizon,
+            )  # fmt: skip
 
     def forward(
-        self, x: Float[Tensor, "batch context channels"]
+        self, x: Float[Tensor, "batch context channels"], covariates: Covariates | None = None
     ) -> Float[Tensor, "batch horizon channels"]:
         """Forecast."""
         normed, scale = normalise(x)
         series = normed.transpose(1, 2).flatten(0, 1)
         patches = cut_patches(series, self.config.patch_length, self.config.stride)
-        tokens, scores = self.dropout(self.embed(patches) + self.position), None
+        embedded, scores = self.embed(patches) + self.position, None
+        if self.columns is not None and covariates is not None:
+            embedded = self.columns.tokens(embedded, covariates)
+        tokens = self.dropout(embedded)
         for layer in self.layers:
             tokens, scores = layer(tokens, scores)
         forecast = self.head(tokens).unflatten(0, (len(x), -1)).transpose(1, 2)
+        if self.columns is not None and covariates is not None:
+            forecast = self.columns.forecast(forecast, covariates)
         return restore(forecast, scale)
 
 

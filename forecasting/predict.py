@@ -23,7 +23,11 @@ def run(config: PredictConfig, options: RunOptions) -> None:
         raise UserError("--model is missing: the folder of a saved forecaster, such as RUN/model")
     fitted = Forecaster.load(config.model, backbone=config.backbone or None)
     frame = read_frame(config.data.path, fitted.config) if config.data.path else None
-    found = fitted.predict(frame, level=config.level)
+    future = read_frame(config.future.path, fitted.config) if config.future.path else None
+    found = fitted.predict(
+        frame, future_df=future, horizon=config.horizon, level=config.level,
+        quantiles=config.quantiles,
+    )  # fmt: skip
     folder = RunDirectory.create("forecast-predict", config, options)
     path = folder.path / f"forecast.{config.format}"
     write_frame(found, path, config.format)

@@ -7,19 +7,20 @@ of a language model is written.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Int64
 from torch import Tensor, nn
 
-from forecasting.build import build_forecaster
+from forecasting.build import build_of
 from forecasting.config import Name
+from forecasting.data.covariates import CovariateScale
 from forecasting.data.panel import Layout, Panel, read_freq
+from forecasting.fitted import Fitted
 from forecasting.forecaster_config import ForecasterConfig
 from forecasting.intervals import Conformal
 from forecasting.language_model import weights_digest
@@ -28,42 +29,34 @@ from foretell.config import from_dict, to_dict
 from foretell.errors import UserError
 from foretell.run import atomic_write
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG, STATE, MODELS = "config.json", "state.safetensors", "models"
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What was in a folder."""
+def write_forecaster(folder: Path, fitted: Fitted) -> None:
+    """Write the tensors, then the file that says they are whole.
 
-    config: ForecasterConfig
-    models: dict[Name, nn.Module]
-    conformal: dict[Name, Conformal]
-    panel: Panel
-    scale: SeriesScale
-
-
-def write_forecaster(
-    folder: Path,
-    config: ForecasterConfig,
-    models: Mapping[Name, nn.Module],
-    conformal: Mapping[Name, Conformal],
-    panel: Panel,
-    scale: SeriesScale,
-) -> None:
-    """Write the tensors, then the file that says they are whole."""
+    Raises:
+        UserError: An unwritable folder.
+    """
     from safetensors.torch import save
 
-    kept = _last_rows(panel, config.context)
+    config, panel, scale = fitted.config, fitted.panel, fitted.scale
+    kept = panel.keep(
+        np.maximum(panel.starts[1:] - config.context, panel.starts[:-1]), panel.starts[1:]
+    )
     state: dict[str, Any] = {
         "scale.mean": scale.mean, "scale.std": scale.std, "panel.starts": kept.starts,
-        "panel.values": kept.values, "panel.stamps": kept.stamps.asi8,
+        "panel.values": kept.values, "panel.stamps": kept.stamps.asi8, "panel.static": kept.static,
+        "panel.past": kept.past, "panel.future": kept.future,
     }  # fmt: skip
-    for name, one in conformal.items():
+    if fitted.columns is not None:
+        state |= {"columns.mean": fitted.columns.mean, "columns.std": fitted.columns.std}
+    for name, one in fitted.conformal.items():
         state[f"conformal.{name}.errors"] = one.errors
         if one.series is not None:
             state[f"conformal.{name}.series"] = one.series
-    for name, model in models.items():
+    for name, model in fitted.models.items():
         tensors = {key: value.contiguous().clone() for key, value in model.state_dict().items()}
         if tensors:
             atomic_write(folder / MODELS / f"{name}.safetensors", save(tensors))
@@ -72,14 +65,14 @@ def write_forecaster(
     zone = kept.stamps.tz
     content = {
         "format_version": FORMAT_VERSION, "config": to_dict(config),
-        "layout": [kept.layout.id, kept.layout.time, kept.layout.target],
+        "layout": asdict(kept.layout),
         "ids": kept.ids.tolist(), "time_zone": None if zone is None else str(zone),
         "backbone_sha256": _digest(config),
     }  # fmt: skip
     atomic_write(folder / CONFIG, json.dumps(content, indent=1) + "\n")
 
 
-def read_forecaster(folder: Path, *, backbone: str | None = None) -> Kept:
+def read_forecaster(folder: Path, *, backbone: str | None = None) -> Fitted:
     """Read a folder.
 
     Raises:
@@ -94,8 +87,11 @@ def read_forecaster(folder: Path, *, backbone: str | None = None) -> Kept:
         version = content["format_version"]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged: {error}") from None
-    if version > FORMAT_VERSION:
-        raise UserError(f"{folder} has format_version {version}: upgrade foretell")
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{folder} has format_version {version}, {FORMAT_VERSION} is read: use the foretell "
+            "that wrote it, or train anew"
+        )
     config = from_dict(ForecasterConfig, content["config"], place=str(path))
     if backbone is not None:
         s2ip = config.networks.s2ip
@@ -111,19 +107,20 @@ def read_forecaster(folder: Path, *, backbone: str | None = None) -> Kept:
     models: dict[Name, nn.Module] = {}
     conformal: dict[Name, Conformal] = {}
     for name in config.models:
-        models[name] = _model(folder, name, config)
+        models[name] = _model(folder, name, config, panel.layout)
         owner = state.get(f"conformal.{name}.series")
         conformal[name] = Conformal(
             state[f"conformal.{name}.errors"].numpy(), None if owner is None else owner.numpy()
         )
     scale = SeriesScale(state["scale.mean"].numpy(), state["scale.std"].numpy())
-    return Kept(config, models, conformal, panel, scale)
+    columns = None
+    if "columns.mean" in state:
+        columns = CovariateScale(state["columns.mean"].numpy(), state["columns.std"].numpy())
+    return Fitted(config, models, conformal, panel, scale, columns, None)
 
 
-def _model(folder: Path, name: Name, config: ForecasterConfig) -> nn.Module:
-    model = build_forecaster(
-        name, config.networks, context=config.context, horizon=config.horizon, season=config.season
-    )
+def _model(folder: Path, name: Name, config: ForecasterConfig, layout: Layout) -> nn.Module:
+    model = build_of(name, config, layout)
     path = folder / MODELS / f"{name}.safetensors"
     if model.state_dict():
         try:
@@ -149,25 +146,17 @@ def _panel(content: Mapping[str, Any], state: Mapping[str, Tensor], config: Any)
     stamps = pd.DatetimeIndex(state["panel.stamps"].numpy().astype("datetime64[ns]"))
     if content["time_zone"] is not None:
         stamps = stamps.tz_localize("UTC").tz_convert(content["time_zone"])
-    rows, series = len(stamps), len(content["ids"])
+    names: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in content["layout"].items()
+    }
+    arrays = {
+        key: state[f"panel.{key}"].numpy()
+        for key in ("starts", "values", "static", "past", "future")
+    }
     return Panel(
-        Layout(*content["layout"]), read_freq(config.freq), np.asarray(content["ids"]),
-        state["panel.starts"].numpy(), state["panel.values"].numpy(), stamps,
-        np.empty((series, 0)), np.empty((rows, 0)), np.empty((rows, 0)),
-    )  # fmt: skip
-
-
-def _last_rows(panel: Panel, context: int) -> Panel:
-    """As many rows of each series as a forecast sees."""
-    lengths = np.minimum(panel.lengths, context)
-    kept = np.concatenate(
-        [np.arange(stop - n, stop) for n, stop in zip(lengths, panel.starts[1:], strict=True)]
+        Layout(**names), read_freq(config.freq), np.asarray(content["ids"]), stamps=stamps, **arrays
     )
-    starts: Int64[np.ndarray, " borders"] = np.append(0, np.cumsum(lengths))
-    return replace(
-        panel, starts=starts, values=panel.values[kept], stamps=panel.stamps[kept],
-        past=panel.past[kept], future=panel.future[kept],
-    )  # fmt: skip
 
 
 def _digest(config: ForecasterConfig) -> str | None:

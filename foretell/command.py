@@ -11,10 +11,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from foretell.config import RunOptions, convert, from_dict, leaves, load_mapping, merge
+from foretell.config import (
+    RunOptions,
+    convert,
+    flag_aliases,
+    from_dict,
+    leaves,
+    load_mapping,
+    merge,
+    without_aliases,
+)
 from foretell.errors import UserError, nearest
 from foretell.presets import fitting_presets, read_config
-from foretell.run import default_out, discard_empty, latest_out
+from foretell.run import RunDirectory, default_out, discard_empty, latest_out
 from foretell.seeds import run_seeds
 from foretell.verbs import Verb, load
 
@@ -42,9 +51,18 @@ def run_verb(head: str, name: str, verb: Verb, arguments: Sequence[str]) -> None
             function(config, placed)
         else:
             run_seeds(function, config, placed)
+        if options.quiet and os.environ.get("LOCAL_RANK", "0") == "0":
+            sys.stdout.write(_line(Path(placed.out)))
     finally:
         if not options.out:
             discard_empty(Path(placed.out))
+
+
+def _line(out: Path) -> str:
+    """One line of JSON for programs: the run's folder and its numbers."""
+    numbers = RunDirectory(out)
+    metrics = numbers.read_metrics() if numbers.metrics.is_file() else {}
+    return json.dumps({"out": str(out), "metrics": metrics}) + "\n"
 
 
 def parse(
@@ -75,7 +93,7 @@ def parse(
     for source in sources:
         content, place = read_config(source, head)
         from_dict(config_kind, content, place=place)
-        values = merge(values, content)
+        values = merge(values, without_aliases(config_kind, content, place=place))
     option_names = {field.name for field in dataclasses.fields(RunOptions)}
     options = {key: value for key, value in flags.items() if key in option_names}
     overrides = {key: value for key, value in flags.items() if key not in option_names}
@@ -121,6 +139,7 @@ def _checked_words(command: str, config_kind: type, arguments: Sequence[str]) ->
     A wrong flag or value is refused here, where the nearest right one can be named.
     """
     annotations = dict(leaves(config_kind)) | dict(leaves(RunOptions)) | {"config": str}
+    aliases = flag_aliases(config_kind)
     checked: list[str] = []
     rest = list(arguments)
     while rest:
@@ -128,6 +147,7 @@ def _checked_words(command: str, config_kind: type, arguments: Sequence[str]) ->
         if not word.startswith("--"):
             raise UserError(f"{command}: {word!r} is not a flag; flags begin with --")
         flag, equals, value = word[2:].partition("=")
+        flag = aliases.get(flag, flag)
         if flag not in annotations:
             hint = nearest(f"--{flag}", [f"--{path}" for path in annotations])
             raise UserError(

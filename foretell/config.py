@@ -78,7 +78,7 @@ class RunOptions:
     resume: str = ""
     """auto = the newest checkpoint of `out`, or a checkpoint's path; empty = start anew."""
     quiet: bool = False
-    """Print nothing but warnings and errors."""
+    """Print nothing but warnings, errors and at the end one line of JSON: folder and metrics."""
     logger: Literal["csv", "tensorboard", "wandb"] = "csv"
     """Where curves go besides metrics.csv."""
 
@@ -103,6 +103,29 @@ class RunOptions:
             yield dataclasses.replace(self, seed=seed, seeds=1, out=out)
 
 
+def with_aliases(default: Any, *aliases: str) -> Any:
+    """A field of a dataclass that files, flags and `from_dict` also take by other names."""
+    return dataclasses.field(default=default, metadata={"aliases": aliases})
+
+
+def without_aliases(kind: type, values: Mapping[str, Any], *, place: str = "") -> dict[str, Any]:
+    """A nested mapping under the fields' own names.
+
+    Raises:
+        UserError: A field is given by two names.
+    """
+    own, hints = flag_aliases(kind), typing.get_type_hints(kind)
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        name = own.get(key, key)
+        if name in found:
+            raise UserError(f"{_where(place)}{name} is given twice, as {key} too: keep one")
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(inner := hints.get(name)):
+            value = without_aliases(inner, value, place=place)  # type: ignore[arg-type]
+        found[name] = value
+    return found
+
+
 def from_dict(kind: type[T], values: Mapping[str, Any], *, place: str = "") -> T:
     """Build a dataclass from a nested mapping; missing keys take their defaults.
 
@@ -118,7 +141,7 @@ def from_dict(kind: type[T], values: Mapping[str, Any], *, place: str = "") -> T
         >>> from_dict(RunOptions, {"seed": 3}).seed
         3
     """
-    return typing.cast(T, _build(kind, values, "", place))
+    return typing.cast(T, _build(kind, without_aliases(kind, values, place=place), "", place))
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -162,6 +185,15 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
         merged[key] = merge(old, value) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def flag_aliases(kind: type) -> dict[str, str]:
+    """Further names of a configuration's top-level flags -> the fields' own."""
+    return {
+        alias: field.name
+        for field in dataclasses.fields(kind)
+        for alias in field.metadata.get("aliases", ())
+    }
 
 
 def leaves(kind: type, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,6 +6,9 @@ Gram matrix of all windows is never formed from windows: entries on a diagonal d
 product at each end, so that it costs O(n + (L + H)) a column instead of O(n (L + H)).
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
@@ -13,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import linalg
 from torch import Tensor, nn
 
+from forecasting.data.covariates import NONE, Covariates, CovariateSizes
 from forecasting.model_config import Centre
 
 FIXED_PENALTY = 1e-3
@@ -22,26 +26,68 @@ FIXED_PENALTY = 1e-3
 class Ridge(nn.Module):
     """f = W (x - c) + c with c the window's mean or last value.
 
+    Declared columns stand behind x - c as they are: all steps of the past ones, all steps of those
+    known ahead, the static ones.
+
     Args:
         context: L.
         horizon: H.
         centre: c.
+        covariates: Declared columns; with any, windows have one channel.
     """
 
     weight: Tensor
 
-    def __init__(self, context: int, horizon: int, *, centre: Centre = "mean") -> None:
+    def __init__(
+        self,
+        context: int,
+        horizon: int,
+        *,
+        centre: Centre = "mean",
+        covariates: CovariateSizes = NONE,
+    ) -> None:
         super().__init__()
         self.centre = centre
-        self.register_buffer("weight", torch.zeros(horizon, context))
+        columns = context * (1 + covariates.past) + covariates.future
+        self.register_buffer("weight", torch.zeros(horizon, columns + covariates.static))
 
     def forward(
-        self, x: Float[Tensor, "batch context channels"]
+        self, x: Float[Tensor, "batch context channels"], covariates: Covariates | None = None
     ) -> Float[Tensor, "batch horizon channels"]:
         """Forecast."""
-        c = x.mean(1, keepdim=True) if self.centre == "mean" else x[:, -1:]
-        mapped = (x - c).transpose(1, 2) @ self.weight.T
-        return mapped.transpose(1, 2) + c
+        c = self._centre(x)
+        rows = (x - c).transpose(1, 2)
+        if covariates is not None:
+            rows = self._rows(rows, covariates)
+        return (rows @ self.weight.T).transpose(1, 2) + c
+
+    def fit_windows(self, batches: Iterable[Any], *, penalty: float = FIXED_PENALTY) -> "Ridge":
+        """Solve from batches of windows with covariates, their products summed in float64.
+
+        Args:
+            batches: ((x, covariates), y) each.
+            penalty: As in `fit`.
+        """
+        horizon, columns = self.weight.shape
+        xx, xy = torch.zeros(columns, columns).double(), torch.zeros(columns, horizon).double()
+        for (x, covariates), y in batches:
+            c = self._centre(x)
+            rows = self._rows((x - c).transpose(1, 2), covariates).flatten(0, 1).double()
+            xx += rows.T @ rows
+            xy += rows.T @ (y - c).transpose(1, 2).flatten(0, 1).double()
+        lifted = xx + penalty * xx.diagonal().mean() * torch.eye(columns).double()
+        # A column that never changes makes the system singular where there is no penalty.
+        weight = torch.linalg.solve(lifted, xy) if penalty else torch.linalg.pinv(xx) @ xy
+        self.weight.copy_(weight.T)
+        return self
+
+    def _centre(self, x: Tensor) -> Tensor:
+        return x.mean(1, keepdim=True) if self.centre == "mean" else x[:, -1:]
+
+    @staticmethod
+    def _rows(centred: Tensor, covariates: Covariates) -> Tensor:
+        flat = torch.cat([part.flatten(1) for part in covariates], 1)
+        return torch.cat([centred, flat[:, None].expand(-1, centred.shape[1], -1)], 2)
 
     def fit(
         self, values: Float64[np.ndarray, "rows channels"], *, penalty: float = FIXED_PENALTY

@@ -7,7 +7,7 @@ the frequency or with gaps, values that are no numbers, columns that nobody decl
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -69,6 +69,18 @@ class Panel:
         """Rows of each series."""
         return np.diff(self.starts)
 
+    def keep(
+        self, first: Int64[np.ndarray, " series"], stop: Int64[np.ndarray, " series"]
+    ) -> "Panel":
+        """Rows first .. stop - 1 of every series alone."""
+        counts = np.maximum(stop - first, 0)
+        rows = row_ranges(first, stop)
+        starts: NDArray[np.int64] = np.append(0, np.cumsum(counts))
+        return replace(
+            self, starts=starts, values=self.values[rows], stamps=self.stamps[rows],
+            past=self.past[rows], future=self.future[rows],
+        )  # fmt: skip
+
     def series(self, place: int) -> Float64[np.ndarray, " _"]:
         """The target of one series."""
         return self.values[self.starts[place] : self.starts[place + 1]]
@@ -77,6 +89,16 @@ class Panel:
         """The times that follow each series."""
         lasts = self.stamps[self.starts[1:] - 1]
         return [pd.date_range(last, periods=horizon + 1, freq=self.freq)[1:] for last in lasts]
+
+
+def row_ranges(
+    first: Int64[np.ndarray, " series"], stop: Int64[np.ndarray, " series"]
+) -> Int64[np.ndarray, " rows"]:
+    """first .. stop - 1 of every series, behind each other; nothing where stop <= first."""
+    counts = np.maximum(stop - first, 0)
+    shift = np.repeat(first - np.append(0, counts.cumsum()[:-1]), counts)
+    rows: NDArray[np.int64] = np.arange(counts.sum(), dtype=np.int64) + shift
+    return rows
 
 
 def recognise(
@@ -143,16 +165,16 @@ def read_panel(
         raise UserError("the frame has no row")
     offset = read_freq(freq)
     frame = frame.loc[:, list(layout.columns)]
-    times = _times(frame[layout.time], layout)
+    times = read_times(frame[layout.time], layout)
     missing_id = frame[layout.id].isna().to_numpy()
     if missing_id.any():
         raise UserError(f"column {layout.id} is empty in row {int(missing_id.argmax())}")
     codes, ids = pd.factorize(frame[layout.id], sort=True)
     order = np.lexsort((times.asi8, codes))
     codes, times, frame = codes[order], times[order], frame.iloc[order]
-    _check_doubles(codes, times, ids)
+    check_doubles(codes, times, ids)
     numbers = {
-        name: _numbers(frame[name], name, codes, times, ids, fill)
+        name: read_numbers(frame[name], name, codes, times, ids, fill)
         for name in (layout.target, *layout.past, *layout.future, *layout.static)
     }
     gaps = _gaps(codes, times, offset)
@@ -203,7 +225,12 @@ def melt_wide(
     return melted.rename(columns={time_col: time})[[name, time, target]]
 
 
-def _times(column: pd.Series, layout: Layout) -> pd.DatetimeIndex:
+def read_times(column: pd.Series, layout: Layout) -> pd.DatetimeIndex:
+    """A column of times.
+
+    Raises:
+        UserError: What holds no time, or nothing.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the format is guessed; errors are told
@@ -215,7 +242,12 @@ def _times(column: pd.Series, layout: Layout) -> pd.DatetimeIndex:
     return times.as_unit("ns")
 
 
-def _check_doubles(codes: NDArray[np.int64], times: pd.DatetimeIndex, ids: Any) -> None:
+def check_doubles(codes: NDArray[np.int64], times: pd.DatetimeIndex, ids: Any) -> None:
+    """Refuse two rows of a series at one time; rows are sorted by series and time.
+
+    Raises:
+        UserError: The first such pair.
+    """
     same = (np.diff(codes) == 0) & (np.diff(times.asi8) == 0)
     if same.any():
         row = int(same.argmax())
@@ -225,7 +257,7 @@ def _check_doubles(codes: NDArray[np.int64], times: pd.DatetimeIndex, ids: Any) 
         )
 
 
-def _numbers(
+def read_numbers(
     column: pd.Series,
     name: str,
     codes: NDArray[np.int64],
@@ -233,6 +265,11 @@ def _numbers(
     ids: Any,
     fill: Fill,
 ) -> NDArray[np.float64]:
+    """A column as finite numbers, missing ones filled from before where that is asked for.
+
+    Raises:
+        UserError: The first cell that is none, with its series and time.
+    """
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     text = np.isnan(numbers) & column.notna().to_numpy()
     if text.any():

@@ -7,7 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
-Batch = tuple[Float[Tensor, "batch context channels"], Float[Tensor, "batch horizon channels"]]
+from forecasting.data.covariates import Inputs
+
+Batch = tuple[Inputs, Float[Tensor, "batch horizon channels"]]
 
 
 class Windows(Dataset[Batch]):

@@ -11,9 +11,11 @@ from tiny_models import saved
 from torch.nn import functional
 
 from forecasting.config import FitConfig, FitsConfig, NetworksConfig
-from forecasting.explain import cosine_track, point_clouds
+from forecasting.data.panel import Panel
+from forecasting.explain import cosine_track, last_contexts, point_clouds
 from forecasting.forecaster import Forecaster
 from forecasting.forecaster_config import ForecasterConfig
+from forecasting.panel_data import SeriesScale
 from forecasting.s2ip import S2IP
 from forecasting.s2ip_config import AnchorConfig, BackboneConfig, S2ipConfig
 from forecasting.vocabulary import Vocabulary
@@ -66,7 +68,7 @@ def test_equals_retrieval_by_hand(fitted: Forecaster) -> None:
         "item_id", "rank", "anchor", "cosine", "words", "words_centred", "usage",
     ]  # fmt: skip
     assert table["rank"].tolist() == [1, 2, 3] * 3
-    network, (panel, scale) = _network(fitted), fitted._fitted()
+    network, (panel, scale) = _network(fitted), _known(fitted)
     anchors, words = network.anchors().detach(), network.anchors.words
     for place, series in enumerate(("s0", "s1", "s2")):
         own = table[table.item_id == series]
@@ -96,7 +98,7 @@ def test_series_unseen_in_fit_and_saved_forecasters(fitted: Forecaster, tmp_path
 def test_what_cannot_be_explained(fitted: Forecaster, model: Path) -> None:
     with pytest.raises(UserError, match="explained of s2ip alone; the fit has last"):
         Forecaster(replace(_config(model), models=["last"])).fit(_frame()).explain()
-    with pytest.raises(UserError, match="the fit has nothing yet"):
+    with pytest.raises(UserError, match="nothing was fitted yet: call fit"):
         Forecaster(_config(model)).explain()
     bare = Forecaster(_config(model, retrieved=0)).fit(_frame(), val_size=40)
     with pytest.raises(UserError, match="fitted with retrieved 0"):
@@ -125,7 +127,7 @@ def test_clouds_are_of_one_space(fitted: Forecaster) -> None:
     clouds = point_clouds(fitted, most=15)
     assert clouds.tokens.shape == clouds.prefixed.shape == (15, 48)
     assert clouds.anchors.shape == (12, 48)
-    prompt = _network(fitted).prompt(_last(fitted))
+    prompt = _network(fitted).prompt(last_contexts(fitted, None)[1])
     sums = prompt.sequence.shape[1] * prompt.sequence.mean(1)
     torch.testing.assert_close(
         sums, prompt.tokens.sum(1) + prompt.sequence[:, :3].sum(1), rtol=1e-4, atol=1e-4
@@ -133,17 +135,17 @@ def test_clouds_are_of_one_space(fitted: Forecaster) -> None:
     torch.testing.assert_close(clouds.tokens[-1], _tokens_of_earliest(fitted))
 
 
-def _last(fitted: Forecaster) -> torch.Tensor:
-    panel, scale = fitted._fitted()
-    return fitted._contexts(panel, scale, panel.starts[1:])
+def _known(fitted: Forecaster) -> tuple[Panel, SeriesScale]:
+    assert fitted.fitted is not None
+    return fitted.fitted.panel, fitted.fitted.scale
 
 
 def _tokens_of_earliest(fitted: Forecaster) -> torch.Tensor:
     """Of the last series: as many horizons back as there is a context."""
-    panel, scale = fitted._fitted()
-    stops = panel.starts[1:].copy()
-    stops[2] -= (180 - 24) // 6 * 6
-    return _network(fitted).prompt(fitted._contexts(panel, scale, stops)).tokens[2].mean(0)
+    panel, scale = _known(fitted)
+    stop = panel.starts[3] - (180 - 24) // 6 * 6
+    values = torch.from_numpy(scale.scaled(panel)[stop - 24 : stop]).float()
+    return _network(fitted).prompt(values[None, :, None]).tokens[0].mean(0)
 
 
 def test_words_of_a_tokenizer(tmp_path: Path, model: Path) -> None:

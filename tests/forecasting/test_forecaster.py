@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from panel_frames import waves
 from tiny_models import saved
 
 from forecasting.config import FitConfig, FitsConfig, NetworksConfig
@@ -23,20 +24,8 @@ CONFIG = ForecasterConfig(
 )  # fmt: skip
 
 
-def _frame(rows: tuple[int, ...] = (200, 150, 180), seed: int = 0) -> pd.DataFrame:
-    """Daily waves of different size and level, of unequal length and start."""
-    random, parts = np.random.default_rng(seed), []
-    for place, count in enumerate(rows):
-        t = np.arange(count)
-        y = 10.0**place * (3 + np.sin(2 * np.pi * t / 12) + 0.1 * random.normal(size=count))
-        start = pd.Timestamp("2024-01-01") + pd.Timedelta(hours=place)
-        stamps = pd.date_range(start, periods=count, freq="h")
-        parts.append(pd.DataFrame({"unique_id": f"s{place}", "ds": stamps, "y": y}))
-    return pd.concat(parts, ignore_index=True)
-
-
 def test_rows_columns_and_the_real_future() -> None:
-    frame = _frame()
+    frame = waves()
     found = Forecaster(CONFIG).fit(frame.sample(frac=1, random_state=0)).predict()
     assert list(found.columns) == ["unique_id", "ds", "seasonal_naive", "ridge"]
     assert len(found) == 3 * 6
@@ -52,7 +41,7 @@ def test_rows_columns_and_the_real_future() -> None:
 
 
 def test_two_models_in_one_fit_are_two_fits() -> None:
-    frame = _frame()
+    frame = waves()
     both = Forecaster(CONFIG).fit(frame).predict()
     for name in CONFIG.models:
         alone = Forecaster(replace(CONFIG, models=[name])).fit(frame).predict()
@@ -60,8 +49,8 @@ def test_two_models_in_one_fit_are_two_fits() -> None:
 
 
 def test_series_unseen_in_fit() -> None:
-    fitted = Forecaster(CONFIG).fit(_frame(), val_size=60)
-    other = _frame(seed=5).assign(unique_id=lambda f: "new_" + f.unique_id)
+    fitted = Forecaster(CONFIG).fit(waves(), val_size=60)
+    other = waves(seed=5).assign(unique_id=lambda f: "new_" + f.unique_id)
     found = fitted.predict(other, level=[80.0])
     assert found.unique_id.unique().tolist() == ["new_s0", "new_s1", "new_s2"]
     assert (found["ridge-hi-80"] > found["ridge-lo-80"]).all()
@@ -70,7 +59,7 @@ def test_series_unseen_in_fit() -> None:
 
 
 def test_intervals_are_nested_and_need_windows() -> None:
-    fitted = Forecaster(CONFIG).fit(_frame(), val_size=60)
+    fitted = Forecaster(CONFIG).fit(waves(), val_size=60)
     found = fitted.predict(level=[80.0, 95.0])
     assert list(found.columns[3:]) == [
         "seasonal_naive-lo-80", "seasonal_naive-hi-80", "seasonal_naive-lo-95",
@@ -79,13 +68,13 @@ def test_intervals_are_nested_and_need_windows() -> None:
     assert (found["ridge-lo-95"] <= found["ridge-lo-80"]).all()
     assert (found["ridge-lo-80"] <= found["ridge"]).all()
     assert (found["ridge-hi-80"] <= found["ridge-hi-95"]).all()
-    bare = Forecaster(CONFIG).fit(_frame())
+    bare = Forecaster(CONFIG).fit(waves())
     with pytest.raises(UserError, match="needs 4 calibration windows, there are 0"):
         bare.predict(level=[80.0])
 
 
 def test_backtest_equals_predicting_from_every_cutoff() -> None:
-    frame = _frame()
+    frame = waves()
     forecaster = Forecaster(CONFIG)
     found = forecaster.cross_validation(frame, n_windows=3, step_size=4)
     assert list(found.columns) == ["unique_id", "ds", "cutoff", "y", "seasonal_naive", "ridge"]
@@ -105,7 +94,7 @@ def test_backtest_equals_predicting_from_every_cutoff() -> None:
 
 
 def test_refitting_sees_more() -> None:
-    frame = _frame()
+    frame = waves()
     once = Forecaster(CONFIG).cross_validation(frame, n_windows=2)
     anew = Forecaster(CONFIG).cross_validation(frame, n_windows=2, refit=True)
     cutoffs = sorted(once[once.unique_id == "s0"].cutoff.unique())
@@ -115,7 +104,7 @@ def test_refitting_sees_more() -> None:
 
 
 def test_nothing_after_a_cutoff_reaches_its_forecast() -> None:
-    frame = _frame()
+    frame = waves()
     wrecked = frame.copy()
     late = wrecked.groupby("unique_id").cumcount(ascending=False) < 6
     wrecked.loc[late, "y"] = 1e9
@@ -130,21 +119,21 @@ def test_nothing_after_a_cutoff_reaches_its_forecast() -> None:
 
 
 def test_time_zone_is_kept() -> None:
-    frame = _frame()
+    frame = waves()
     frame["ds"] = frame.ds.dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
     found = Forecaster(CONFIG).cross_validation(frame)
     assert str(found.ds.dt.tz) == str(found.cutoff.dt.tz) == "Europe/Berlin"
 
 
 def test_short_series() -> None:
-    frame = _frame((200, 20))
+    frame = waves((200, 20))
     fitted = Forecaster(CONFIG).fit(frame)  # the long one teaches
     with pytest.raises(UserError, match="1 series have fewer than the 24 rows of context: s1"):
         fitted.predict()
     padded = Forecaster(replace(CONFIG, pad="edge")).fit(frame).predict()
     assert padded.ridge.notna().all() and len(padded) == 12
     with pytest.raises(UserError, match=r"no series has 24 \+ 6 training rows, the longest has 20"):
-        Forecaster(CONFIG).fit(_frame((20,)))
+        Forecaster(CONFIG).fit(waves((20,)))
     with pytest.raises(UserError, match="1 series have no more than the 30 rows of val_size"):
         Forecaster(CONFIG).fit(frame, val_size=30)
 
@@ -153,15 +142,15 @@ def test_wrong_calls() -> None:
     with pytest.raises(UserError, match="call fit first"):
         Forecaster(CONFIG).predict()
     with pytest.raises(UserError, match="dlinear needs windows to stop by: .* at least 12"):
-        Forecaster(replace(CONFIG, models=["dlinear"])).fit(_frame())
+        Forecaster(replace(CONFIG, models=["dlinear"])).fit(waves())
     with pytest.raises(UserError, match="s1 has 20 rows, none before the first cutoff"):
-        Forecaster(CONFIG).cross_validation(_frame((200, 20)), n_windows=4)
+        Forecaster(CONFIG).cross_validation(waves((200, 20)), n_windows=4)
     with pytest.raises(ValueError, match="ridge_tuned chooses its own context"):
         ForecasterConfig(models=["ridge_tuned"])
 
 
 def test_files_give_the_same_forecast(tmp_path: Path) -> None:
-    frame = _frame()
+    frame = waves()
     config = replace(CONFIG, models=["seasonal_naive", "ridge", "dlinear"])
     fitted = Forecaster(config).fit(frame, val_size=60)
     fitted.save(tmp_path / "kept")
@@ -177,7 +166,7 @@ def test_damaged_files_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no forecaster in"):
         Forecaster.load(tmp_path)
     folder = tmp_path / "kept"
-    Forecaster(CONFIG).fit(_frame()).save(folder)
+    Forecaster(CONFIG).fit(waves()).save(folder)
     (folder / "models" / "ridge.safetensors").write_bytes(b"short")
     with pytest.raises(UserError, match="ridge.safetensors is damaged"):
         Forecaster.load(folder)
@@ -196,7 +185,7 @@ def test_language_models_stay_where_they_are(tmp_path: Path) -> None:
         backbone=BackboneConfig(model=str(model), layers=2),
     )  # fmt: skip
     config = replace(CONFIG, models=["s2ip"], networks=NetworksConfig(s2ip=s2ip))
-    fitted = Forecaster(config).fit(_frame(), val_size=40)
+    fitted = Forecaster(config).fit(waves(), val_size=40)
     fitted.save(tmp_path / "kept")
     size = sum(path.stat().st_size for path in (tmp_path / "kept").rglob("*") if path.is_file())
     assert size < model.joinpath("model.safetensors").stat().st_size

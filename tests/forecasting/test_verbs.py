@@ -32,10 +32,13 @@ def _run(verb: str, out: Path, *words: str) -> int:
     return main(["forecast", verb, "--out", str(out), "--quiet", *words])
 
 
-def test_train_then_predict_the_real_future(file: Path, tmp_path: Path) -> None:
+def test_train_then_predict_the_real_future(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run, out = tmp_path / "run", tmp_path / "future"
     assert _run("train", run, "--data.path", str(file), "--fill", "ffill", *SIZES) == 0
     metrics = json.loads((run / "metrics.json").read_text())
+    assert json.loads(capsys.readouterr().out) == {"out": str(run), "metrics": metrics}
     assert set(metrics) == {
         f"val/{name}/mae_scaled" for name in ("ridge", "last", "seasonal_naive")
     }
@@ -119,3 +122,31 @@ def test_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "--model is missing" in capsys.readouterr().err
     assert _run("predict", tmp_path / "out", "--model", str(tmp_path)) == 2
     assert "no forecaster in" in capsys.readouterr().err
+
+
+def test_columns_known_ahead_and_quantiles(file: Path, tmp_path: Path) -> None:
+    frame = pd.read_csv(file)
+    closed = frame.assign(closed=np.arange(len(frame)) % 5 == 0).astype({"closed": int})
+    closed.to_csv(tmp_path / "closed.csv", index=False)
+    stamps = pd.date_range("2024-05-01", periods=524, freq="h")[-24:]
+    parts = [
+        pd.DataFrame({"unique_id": shop, "ds": stamps, "closed": 0})
+        for shop in ("north", "south", "east")
+    ]
+    pd.concat(parts).to_csv(tmp_path / "next.csv", index=False)
+    run, out = tmp_path / "run", tmp_path / "future"
+    words = (
+        "--data.path", str(tmp_path / "closed.csv"), "--fill", "ffill", "--models", "lstm",
+        "--horizon", "12", "--lookback", "48", "--freq", "h", "--future_cols", "closed",
+        "--quantiles", ".1,.5,.9", "--fits.mixers.max_epochs", "1",
+        "--fits.mixers.windows_per_epoch", "32",
+    )  # fmt: skip
+    assert _run("train", run, *words) == 0
+    ahead = ("--model", str(run / "model"), "--future.path", str(tmp_path / "next.csv"))
+    assert _run("predict", out, *ahead) == 0
+    found = pd.read_csv(out / "forecast.csv")
+    assert {"lstm-q10", "lstm-q90", "lstm-lo-80", "last"} <= set(found.columns)
+    assert len(found) == 36 and found.notna().all(axis=None)
+    assert _run("predict", out, *ahead, "--horizon", "24", "--level", "[]") == 0
+    far = pd.read_csv(out / "forecast.csv")
+    assert len(far) == 72 and far.recursive.sum() == 36

@@ -17,6 +17,7 @@ from foretell.config import (
     merge,
     to_dict,
     to_yaml,
+    with_aliases,
 )
 from foretell.errors import UserError
 
@@ -181,3 +182,21 @@ def test_options_of_each_seed():
         RunOptions(seeds=0)
     with pytest.raises(UserError, match="--resume r/last.ckpt with --seeds 2 .*--resume auto"):
         RunOptions(seeds=2, resume="r/last.ckpt")
+
+
+@dataclass(frozen=True)
+class Aliased:
+    context: int = with_aliases(96, "look_back", "lookback")
+
+
+@dataclass(frozen=True)
+class AroundAliased:
+    inner: Aliased = field(default_factory=Aliased)
+
+
+def test_other_names_of_a_field():
+    assert from_dict(Aliased, {"lookback": 3}).context == 3
+    assert from_dict(AroundAliased, {"inner": {"look_back": 3}}).inner.context == 3
+    assert to_dict(Aliased(4)) == {"context": 4}
+    with pytest.raises(UserError, match="file: context is given twice, as look_back too"):
+        from_dict(Aliased, {"context": 3, "look_back": 3}, place="file")

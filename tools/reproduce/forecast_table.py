@@ -1,0 +1,169 @@
+"""Forecasters side by side on the benchmark files: contexts, horizons and seeds in one table.
+
+    python tools/reproduce/forecast_table.py --data FOLDER [--only DATA ...] [--models MODEL ...]
+                                             [--jobs N] [--tune] [--table] [--smoke]
+
+FOLDER holds ETTh1.csv, ETTm1.csv, exchange_rate.txt.gz and weather.txt.gz. A row is what `foretell
+forecast benchmark` makes of a model, context, horizon and seed, scored once on the test; rows go to
+docs/results/forecast_table.csv, a finished one is never run again, a killed one goes on from its
+checkpoint. `--tune` runs TRIALS instead, scored on validation alone: the learning rates in FITS
+are those with the least validation error of ETTh1, 336 -> 96, seed 0.
+"""
+
+import argparse
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from forecast_table_page import page  # noqa: E402
+from graph_links import REPOSITORY, commit  # noqa: E402
+
+from forecasting.benchmark import METRICS, Run, benchmark_row, run_row  # noqa: E402
+from forecasting.config import (  # noqa: E402
+    UNTRAINED,
+    BenchmarkConfig,
+    FitConfig,
+    FitsConfig,
+    Name,
+)
+from forecasting.data_config import DataConfig  # noqa: E402
+from forecasting.series_data import SeriesData, read_series  # noqa: E402
+from foretell.config import RunOptions, TrainerConfig  # noqa: E402
+from foretell.run import atomic_write  # noqa: E402
+from foretell.study import Cell, Row, Study  # noqa: E402
+
+RESULTS = REPOSITORY / "docs" / "results" / "forecast_table.csv"
+TUNING = RESULTS.with_name("forecast_tuning.csv")
+RUNS = REPOSITORY / "runs" / "forecast_table"
+FILES = {
+    "ETTh1": "ETTh1.csv", "ETTm1": "ETTm1.csv", "exchange_rate": "exchange_rate.txt.gz",
+    "weather": "weather.txt.gz",
+}  # fmt: skip
+CONTEXTS = (96, 336, 512)
+HORIZONS = (96, 192, 336, 720)
+SEEDS = 3
+EVERYWHERE: tuple[Name, ...] = (
+    "last", "seasonal_naive", "drift", "ridge", "ridge_tuned", "nlinear", "dlinear",
+)  # fmt: skip
+NETWORKS: tuple[Name, ...] = ("patchtst", "lstm", "lssl", "mamba2", "aaren", "titans")
+NETWORK_CELLS = {"ETTh1": HORIZONS, "ETTm1": (96,)}
+"""Where networks run, at context 336."""
+WINDOWS = 2048
+"""Training windows of an epoch of the networks, drawn anew each time."""
+WEATHER_WINDOWS = 8192
+"""Of nlinear and dlinear on weather."""
+TRIED_RATES = (1e-3, 3e-3)
+RATES: Mapping[str, float] = {}
+"""Of the networks, by validation (forecast_tuning.csv)."""
+COLUMNS = (*METRICS, "commit")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row, to be run in another process."""
+
+    run: Run
+
+    def __call__(self) -> Mapping[str, Cell]:
+        """The numbers of the row."""
+        return {**run_row(self.run), "commit": commit()}
+
+
+def main() -> None:
+    """Read the command line, run, write the table."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder of the four files")
+    parser.add_argument("--only", nargs="+", default=list(FILES), choices=FILES, metavar="DATA")
+    parser.add_argument(
+        "--models", nargs="+", default=[*EVERYWHERE, *NETWORKS], choices=[*EVERYWHERE, *NETWORKS]
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="rows at a time, a thread each")
+    parser.add_argument("--tune", action="store_true", help="run the trials of the networks")
+    parser.add_argument("--table", action="store_true", help="run nothing, write the table")
+    parser.add_argument("--smoke", action="store_true", help="one short row, written to runs/")
+    options = parser.parse_args()
+    folder = options.data.resolve()
+    if options.tune:
+        rows = [
+            cell(folder, "ETTh1", 336, 96, model, 0, rate=rate)
+            for rate in TRIED_RATES
+            for model in options.models
+            if model in NETWORKS
+        ]
+        Study(TUNING, COLUMNS, jobs=options.jobs).run(rows)
+        return
+    path = RUNS / "smoke.csv" if options.smoke else RESULTS
+    if not options.table:
+        rows = list(cells(folder, options.only, options.models))
+        Study(path, COLUMNS, jobs=options.jobs).run(rows, smoke=options.smoke)
+    atomic_write(path.with_suffix(".md"), page(path, TUNING))
+
+
+def cells(folder: Path, names: Sequence[str], models: Sequence[Name]) -> Iterator[Row]:
+    """Every row of the table, seed by seed."""
+    for seed in range(SEEDS):
+        for name in names:
+            for model in models:
+                if seed and model in UNTRAINED:
+                    continue
+                for context, horizon in places(name, model):
+                    yield cell(folder, name, context, horizon, model, seed)
+
+
+def places(name: str, model: Name) -> list[tuple[int, int]]:
+    """Contexts and horizons at which a model runs on a file."""
+    if model in NETWORKS:
+        return [(336, horizon) for horizon in NETWORK_CELLS.get(name, ())]
+    if model == "ridge_tuned":  # It chooses its context itself.
+        return [(max(CONTEXTS), horizon) for horizon in HORIZONS]
+    contexts = CONTEXTS
+    if model == "seasonal_naive" and name == "weather":  # A season has 144 steps.
+        contexts = CONTEXTS[1:]
+    return [(context, horizon) for context in contexts for horizon in HORIZONS]
+
+
+def cell(
+    folder: Path, name: str, context: int, horizon: int, model: Name, seed: int, *,
+    rate: float | None = None,
+) -> Row:  # fmt: skip
+    """One row; with a rate a trial, scored on validation alone."""
+    fit = FitConfig(
+        lr=rate or RATES.get(model, 1e-3), max_epochs=15, windows_per_epoch=WINDOWS, decay=0.9
+    )
+    fits = FitsConfig(patchtst=fit, mixers=fit)
+    if name == "weather":
+        fits = replace(
+            fits,
+            nlinear=replace(fits.nlinear, windows_per_epoch=WEATHER_WINDOWS),
+            dlinear=replace(fits.dlinear, windows_per_epoch=WEATHER_WINDOWS),
+        )
+    config = BenchmarkConfig(
+        data=DataConfig(path=str(folder / FILES[name])), models=[model], context=context,
+        horizons=[horizon], fits=fits, parts=["test" if rate is None else "val"],
+        trainer=TrainerConfig(threads=1, accelerator="cpu"),
+    )  # fmt: skip
+    part = "table" if rate is None else f"rate_{rate:g}"
+    out = RUNS / part / name
+    row = benchmark_row(
+        _data(config.data), config, RunOptions(out=str(out), seed=seed), model, horizon
+    )
+    parameters = {**row.parameters, "lr": rate} if rate else row.parameters
+    label = f"{name}/{row.name}" + (f"/lr {rate:g}" if rate else "")
+    work = row.work
+    assert isinstance(work, partial)
+    return Row(label, parameters, Work(*work.args))
+
+
+@cache
+def _data(config: DataConfig) -> SeriesData:
+    return read_series(config, max(CONTEXTS))
+
+
+if __name__ == "__main__":
+    main()
