@@ -20,6 +20,12 @@ VERBS = {
         "forecasting.predict:run",
         seeded=False,
     ),
+    "explain": Verb(
+        "which anchors S2IP puts before every series, and the words they are near",
+        "forecasting.forecaster_config:ExplainConfig",
+        "forecasting.explain_files:run",
+        seeded=False,
+    ),
     "backtest": Verb(
         "forecast the last windows of every series as if they were unseen",
         "forecasting.forecaster_config:BacktestConfig",

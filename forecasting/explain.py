@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from forecasting.anchors import nearest_words
@@ -174,6 +174,8 @@ class PointClouds:
     """Points of one space: what the language model is given, and its words' anchors."""
 
     anchors: Float[Tensor, "anchors dim"]
+    used: Bool[Tensor, " anchors"]
+    """Whether any of the windows retrieves it."""
     tokens: Float[Tensor, "series dim"]
     """Mean token of each window."""
     prefixed: Float[Tensor, "series dim"]
@@ -183,10 +185,18 @@ class PointClouds:
 def point_clouds(
     forecaster: "Forecaster", df: pd.DataFrame | None = None, *, most: int = 500
 ) -> PointClouds:
-    """Anchors, tokens and prefixed tokens (paper, figures 4 to 6), at most `most` of each, evenly.
+    """Anchors, tokens and prefixed tokens (paper, figures 4 to 6).
 
     Windows are the last ones of the series, and earlier ones of each, a horizon apart, where the
     series go back so far.
+
+    Args:
+        forecaster: Fitted, with s2ip among its models.
+        df: Long; none = the rows of `fit`, of which a loaded forecaster has one context alone.
+        most: Windows, and anchors that none of them retrieves, at most; taken evenly.
+
+    Raises:
+        UserError: No series as long as a context.
     """
     network = explained_network(forecaster)
     assert network.anchors is not None
@@ -201,8 +211,13 @@ def point_clouds(
     rows = torch.from_numpy(stops[_evenly(len(stops), most), None] + np.arange(-length, 0))
     prompts = [network.prompt(table.values[part][..., None]) for part in rows.split(BATCH)]
     anchors = network.anchors().detach()
+    used = torch.zeros(len(anchors), dtype=torch.bool)
+    used[torch.cat([one.retrieved.anchors for one in prompts]).flatten()] = True
+    others = (~used).nonzero()[:, 0]
+    kept = torch.cat([used.nonzero()[:, 0], others[_evenly(len(others), most)]])
     return PointClouds(
-        anchors[_evenly(len(anchors), most)],
+        anchors[kept],
+        used[kept],
         torch.cat([one.tokens.mean(1) for one in prompts]),
         torch.cat([one.sequence.mean(1) for one in prompts]),
     )

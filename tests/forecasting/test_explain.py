@@ -126,7 +126,9 @@ def test_track_over_time(fitted: Forecaster) -> None:
 def test_clouds_are_of_one_space(fitted: Forecaster) -> None:
     clouds = point_clouds(fitted, most=15)
     assert clouds.tokens.shape == clouds.prefixed.shape == (15, 48)
-    assert clouds.anchors.shape == (12, 48)
+    assert clouds.anchors.shape == (12, 48) and len(clouds.used) == 12
+    few = point_clouds(fitted, most=2)
+    assert len(few.tokens) == 2 and int((~few.used).sum()) == 2 and 3 <= int(few.used.sum()) <= 6
     prompt = _network(fitted).prompt(last_contexts(fitted, None)[1])
     sums = prompt.sequence.shape[1] * prompt.sequence.mean(1)
     torch.testing.assert_close(
