@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from forecasting.quantiles import QuantileForecaster
     from forecasting.s2ip import S2IP
     from forecasting.s2ip_config import AnchorConfig, BackboneConfig, S2ipConfig
+    from forecasting.stl import Stl
 
 __all__ = [
     "AnchorConfig",
@@ -51,6 +52,7 @@ __all__ = [
     "RidgeConfig",
     "S2IP",
     "S2ipConfig",
+    "Stl",
     "decompose",
     "read_m4",
     "read_wide",
@@ -78,6 +80,7 @@ _HOME = {
     "RidgeConfig": "forecasting.model_config",
     "S2IP": "forecasting.s2ip",
     "S2ipConfig": "forecasting.s2ip_config",
+    "Stl": "forecasting.stl",
     "decompose": "forecasting.decomposition",
     "read_m4": "forecasting.data.m4",
     "read_wide": "forecasting.data.wide_files",

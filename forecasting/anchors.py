@@ -12,11 +12,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from forecasting.anchor_cache import kept_rows
 from forecasting.s2ip_config import AnchorConfig
 from foretell.errors import missing_package
 
 CONTROL_SCALE = 5.0
 """Bound of uniform and deviation of gaussian controls (released code)."""
+SEED = 0
+"""Of k-means."""
 
 
 class Anchors(nn.Module):
@@ -40,7 +43,7 @@ class Anchors(nn.Module):
             case "linear":
                 self.weight, self.bias = (nn.Parameter(part) for part in start)
             case "lowrank":
-                basis = principal_directions(self.words)[: config.rank]
+                basis = _directions(self.words)[: config.rank].clone()
                 self.register_buffer("basis", basis)
                 self.basis: Tensor
                 self.table = nn.Parameter(start[0] @ basis.T)
@@ -73,12 +76,30 @@ class Anchors(nn.Module):
             count: How many.
             centred: After removing the mean word from both, which dominates raw cosines.
         """
-        words, row = self.words, self()[anchor]
-        if centred:
-            mean = words.mean(0)
-            words, row = words - mean, row - mean
-        cosines = nn.functional.cosine_similarity(words, row[None], dim=1)
-        return cosines.topk(count).indices
+        return nearest_words(self()[anchor][None], self.words, count, centred=centred)[0]
+
+
+@torch.no_grad()
+def nearest_words(
+    anchors: Float[Tensor, "anchors dim"],
+    words: Float[Tensor, "words dim"],
+    count: int,
+    *,
+    centred: bool = False,
+) -> Int[Tensor, "anchors count"]:
+    """Ids of the words of highest cosine with each anchor, the nearest first.
+
+    Args:
+        anchors: Rows, such as some of A.
+        words: E.
+        count: How many words an anchor.
+        centred: After removing the mean word from both, which dominates raw cosines.
+    """
+    if centred:
+        mean = words.mean(0)
+        words, anchors = words - mean, anchors - mean
+    unit = nn.functional.normalize(words, dim=1)
+    return (nn.functional.normalize(anchors, dim=1) @ unit.T).topk(count).indices
 
 
 def map_start(
@@ -109,7 +130,11 @@ def _start(config: AnchorConfig, words: Tensor) -> tuple[Tensor, ...]:
             weight, bias = map_start(vocabulary, config.count)
             return (weight @ words + bias[:, None],)
         case "kmeans":
-            return (_centroids(words, config.count),)
+            return (
+                kept_rows(
+                    f"kmeans{SEED}", words, config.count, lambda: _centroids(words, config.count)
+                ),
+            )
         case "pca":
             return (_both_ways(words, config.count),)
         case "words":
@@ -125,13 +150,17 @@ def _start(config: AnchorConfig, words: Tensor) -> tuple[Tensor, ...]:
             return (torch.zeros(shape),)
 
 
+def _directions(words: Tensor) -> Tensor:
+    return kept_rows("pca", words, words.shape[1], lambda: principal_directions(words))
+
+
 def _both_ways(words: Tensor, count: int) -> Tensor:
     """+ and - of the first principal directions, as long as their singular values."""
     if count > 2 * words.shape[1]:
         raise ValueError(
             f"pca has {2 * words.shape[1]} anchors at most, twice the width of a word, got {count}"
         )
-    directions = principal_directions(words)
+    directions = _directions(words)
     sizes = (words @ directions.T).norm(dim=0)
     scaled = directions * sizes[:, None]
     return torch.stack([scaled, -scaled], 1).flatten(0, 1)[:count].clone()
@@ -145,6 +174,6 @@ def _centroids(words: Tensor, count: int) -> Tensor:
         raise missing_package("scikit-learn", "forecasting") from None
     if count > len(words):
         raise ValueError(f"kmeans cannot make {count} anchors of {len(words)} words")
-    found = MiniBatchKMeans(count, random_state=0, n_init=1, batch_size=4096)
+    found = MiniBatchKMeans(count, random_state=SEED, n_init=1, batch_size=4096)
     centres = found.fit(words.cpu().numpy()).cluster_centers_
     return torch.from_numpy(centres).float()

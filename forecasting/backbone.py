@@ -33,9 +33,8 @@ class FrozenModel(nn.Module):
                 module.requires_grad_(True)
             if "position" in train and name.rpartition(".")[2] in ("wpe", "position_embeddings"):
                 module.requires_grad_(True)
-        self.frozen = frozenset(
-            name for name, weight in self.named_parameters() if not weight.requires_grad
-        ) | frozenset(name for name, _ in self.named_buffers())
+        trained = {name for name, weight in self.named_parameters() if weight.requires_grad}
+        self.frozen = frozenset(self.state_dict()) - trained
         self.register_state_dict_post_hook(_drop_frozen)  # type: ignore[no-untyped-call]
         self.register_load_state_dict_pre_hook(_fill_frozen)  # type: ignore[no-untyped-call]
 

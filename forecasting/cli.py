@@ -3,6 +3,12 @@
 from foretell.verbs import Verb
 
 VERBS = {
+    "prepare": Verb(
+        "turn a language model's GGUF file into a folder that loads in seconds, offline",
+        "forecasting.s2ip_config:PrepareConfig",
+        "forecasting.prepare:run",
+        seeded=False,
+    ),
     "train": Verb(
         "fit models to a file of series and keep them",
         "forecasting.forecaster_config:TrainConfig",
@@ -12,6 +18,12 @@ VERBS = {
         "forecast the real future of every series, with intervals and pictures",
         "forecasting.forecaster_config:PredictConfig",
         "forecasting.predict:run",
+        seeded=False,
+    ),
+    "explain": Verb(
+        "which anchors S2IP puts before every series, and the words they are near",
+        "forecasting.forecaster_config:ExplainConfig",
+        "forecasting.explain_files:run",
         seeded=False,
     ),
     "backtest": Verb(

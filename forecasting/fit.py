@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
+from forecasting.anchor_report import anchor_reports
 from forecasting.config import FitConfig
 from forecasting.data.covariates import forecast
 from forecasting.data.windows import Batch, Windows
@@ -148,7 +149,8 @@ def fit(
     best = BestEpoch("mse", config.patience, lower_is_better=True)
     settings = replace(trainer_config, max_epochs=config.max_epochs, limit_train_batches=steps)
     estimate = TimeEstimate(type(network).__name__)
-    trainer = build_trainer(settings, run, options, [best, estimate])
+    callbacks = [best, estimate, *anchor_reports(network, options.seed)]
+    trainer = build_trainer(settings, run, options, callbacks)
     module = SeriesModule(network, config, train, val, options.seed)
     trainer.fit(module, ckpt_path=run.resume_path(options))
     epochs = int(best.restore(network.cpu(), trainer)["epochs"])

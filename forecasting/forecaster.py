@@ -168,6 +168,16 @@ class Forecaster:
         layout = panel.layout
         return pd.concat(found).sort_values([layout.id, "cutoff", layout.time], ignore_index=True)
 
+    def explain(self, df: pd.DataFrame | None = None, *, words: int = 5) -> pd.DataFrame:
+        """Anchors, cosines and nearest words of every series; see `forecasting.explain`.
+
+        Raises:
+            UserError: No s2ip among the models, broken or too short series.
+        """
+        from forecasting.explain import explain
+
+        return explain(self, df, words=words)
+
     def predict_insample(self, *, step_size: int | None = None) -> pd.DataFrame:
         """Forecasts inside the series of `fit`, beside what came.
 

@@ -195,3 +195,30 @@ def forecaster_config(models: Sequence[Name | ModelConfig], **settings: Any) -> 
     return from_dict(
         ForecasterConfig, {"models": names, "networks": networks, **values}, place="Forecaster"
     )
+
+
+@dataclass(frozen=True)
+class ExplainConfig:
+    """`foretell forecast explain`: the anchors that S2IP puts before every series."""
+
+    model: str = ""
+    """Folder of a saved forecaster with s2ip, such as RUN/model."""
+    data: FileConfig = field(default_factory=FileConfig)
+    """Series to explain; no path = the last rows of those that it was trained on, too few for a
+    picture over time."""
+    backbone: str = ""
+    """Where the language model is now; empty = where it was."""
+    words: int = 5
+    """Nearest words of an anchor."""
+    series: int = 6
+    """How many series are drawn."""
+    track: str = ""
+    """The series over which windows slide; empty = the first."""
+    stride: int = 1
+    """Steps between two of these windows."""
+    parts: bool = False
+    """Also draw trend, season and residual of the forecasts; head components alone has them."""
+
+    def __post_init__(self) -> None:
+        if self.words < 1 or self.series < 1 or self.stride < 1:
+            raise ValueError("words, series and stride must be at least 1")

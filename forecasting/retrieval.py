@@ -42,18 +42,34 @@ def retrieve(
     """
     with torch.autocast(tokens.device.type, enabled=False):
         tokens, anchors = tokens.float(), anchors.float()
-        if query == "mean":
-            asked = functional.normalize(tokens.mean(1), dim=-1)[:, None]
-        else:
-            asked = functional.normalize(tokens, dim=-1)
-            if query == "patch_mean":  # the mean of cosines is the cosine's mean query
-                asked = asked.mean(1, keepdim=True)
+        asked = _asked(tokens, query)
         with torch.no_grad():
             unit = functional.normalize(anchors, dim=-1) if normed is None else normed
             index = _top(_largest(asked, unit), count)
         chosen = functional.normalize(anchors[index], dim=-1)
         cosine = (asked @ chosen.transpose(1, 2)).amax(1)
     return Retrieved(index, cosine)
+
+
+@torch.no_grad()
+def anchor_cosines(
+    tokens: Float[Tensor, "series tokens dim"],
+    anchors: Float[Tensor, "anchors dim"],
+    *,
+    query: Query = "mean",
+) -> Float[Tensor, "series anchors"]:
+    """What `retrieve` chooses by: the cosine of every series with every anchor."""
+    unit = functional.normalize(anchors.float(), dim=-1)
+    return _largest(_asked(tokens.float(), query), unit)
+
+
+def _asked(tokens: Tensor, query: Query) -> Tensor:
+    """[series, queries, dim], of norm 1 but for patch_mean."""
+    if query == "mean":
+        return functional.normalize(tokens.mean(1), dim=-1)[:, None]
+    asked = functional.normalize(tokens, dim=-1)
+    # the mean of cosines is the cosine's mean query
+    return asked.mean(1, keepdim=True) if query == "patch_mean" else asked
 
 
 def _largest(asked: Tensor, unit: Tensor) -> Tensor:

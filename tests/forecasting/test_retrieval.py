@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forecasting.retrieval import retrieve, retrieve_naive
+from forecasting.retrieval import anchor_cosines, retrieve, retrieve_naive
 
 QUERIES = ("mean", "patch_mean", "patch_max")
 
@@ -19,6 +19,8 @@ def test_equals_the_loop(seed: int, count: int, query: str) -> None:
     found = retrieve(tokens, anchors, count, query=query)
     assert found.anchors.tolist() == retrieve_naive(tokens, anchors, count, query=query)
     assert found.cosine.shape == (3, count)
+    every = anchor_cosines(tokens, anchors, query=query)
+    torch.testing.assert_close(found.cosine, every.gather(1, found.anchors))
 
 
 @pytest.mark.parametrize("query", QUERIES)

@@ -197,6 +197,37 @@ def test_components_are_asked_for_their_parts() -> None:
     torch.testing.assert_close(parts["components"], functional.mse_loss(steps.parts, wanted))
 
 
+@pytest.mark.parametrize("affine", [False, True])
+def test_parts_sum_to_the_forecast(affine: bool) -> None:
+    network = _build(replace(CONFIG, head="components", norm_affine=affine))
+    if network.norm_scale is not None and network.norm_shift is not None:
+        network.norm_scale.data.fill_(2.0)
+        network.norm_shift.data.fill_(0.3)
+    x = torch.randn(2, CONTEXT, CHANNELS) + torch.tensor([0.0, 50.0, -9.0])
+    parts = network.forecast_parts(x)
+    assert parts.shape == (2, 3, HORIZON, CHANNELS)
+    with torch.no_grad():
+        torch.testing.assert_close(parts.sum(1), network(x), rtol=1e-4, atol=1e-4)
+    assert parts[:, 0, :, 1].mean() > 40 and parts[:, 1:].abs().max() < 20
+    with pytest.raises(ValueError, match="head published has no parts of a forecast: train with"):
+        _build().forecast_parts(x)
+
+
+def test_the_prompt_is_what_the_blocks_are_given() -> None:
+    network, x = _build(), torch.randn(2, CONTEXT, CHANNELS)
+    given: list[torch.Tensor] = []
+    network.blocks.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    prompt = network.prompt(x)
+    assert not given  # the blocks are not run
+    network(x)
+    torch.testing.assert_close(given[0], prompt.sequence)
+    torch.testing.assert_close(prompt.sequence[:, 4:], prompt.tokens)
+    assert network.anchors is not None
+    torch.testing.assert_close(
+        prompt.sequence[:, 0], network.anchors()[prompt.retrieved.anchors[:, 0]]
+    )
+
+
 def test_affine_norm_starts_as_no_norm_and_is_undone() -> None:
     plain, affine = _build(), _build(replace(CONFIG, norm_affine=True))
     x = torch.randn(2, CONTEXT, 2)
