@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from forecasting.forecaster import Forecaster
     from forecasting.forecaster_config import ForecasterConfig
     from forecasting.linear import DLinear, NLinear
+    from forecasting.m4_config import M4Config
     from forecasting.mixers import MixerForecaster
     from forecasting.patchtst import PatchTST
     from forecasting.s2ip import S2IP
@@ -28,6 +29,7 @@ __all__ = [
     "DataConfig",
     "Forecaster",
     "ForecasterConfig",
+    "M4Config",
     "MixerForecaster",
     "NLinear",
     "PatchTST",
@@ -45,6 +47,7 @@ _HOME = {
     "DataConfig": "forecasting.data_config",
     "Forecaster": "forecasting.forecaster",
     "ForecasterConfig": "forecasting.forecaster_config",
+    "M4Config": "forecasting.m4_config",
     "MixerForecaster": "forecasting.mixers",
     "NLinear": "forecasting.linear",
     "PatchTST": "forecasting.patchtst",
