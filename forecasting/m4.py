@@ -71,7 +71,8 @@ def run(config: M4Config, options: RunOptions) -> None:
     ]
     threads = config.trainer.threads or torch.get_num_threads()
     study = Study(folder.path / "table.csv", METRICS, jobs=config.jobs, threads=threads)
-    found = study.run(rows)
+    own = {row.name for row in rows}  # the folder may hold other contexts and seeds
+    found = [row for row in study.run(rows) if row["name"] in own]
     page = markdown_table(found, data, config)
     atomic_write(folder.path / "table.md", page)
     folder.write_metrics(metrics(found))
@@ -122,7 +123,7 @@ def run_row(run: Run) -> Mapping[str, Cell]:
             scores = m4_scores(wanted, forecasts, known, series.season)
             found |= {f"{prefix}{name}": value for name, value in scores._asdict().items()}
     found |= {
-        "series": len(series.ids), "weights": count_weights(network) if network else 0,
+        "series": len(series.ids), "weights": 0 if network is None else count_weights(network),
         "device": found["device"] or "cpu", "seconds": round(time.perf_counter() - begun, 2),
         "peak_mb": round(peak_mb()) if resets else None,
     }  # fmt: skip

@@ -89,6 +89,10 @@ def test_table_metrics_and_restart(file: Path, tmp_path: Path) -> None:
             assert row[column] == by_name[row["name"]][column]
 
     assert _run(file, out, *words, "--networks.ridge.penalty", "0.5") == 2  # another setting
+    assert _run(file, out, "--models", "ridge", "--context", "12") == 0  # beside the others
+    found = json.loads((out / "metrics.json").read_text())
+    assert len(_rows(out)) == 8 and "test/last/smape/mean" not in found
+    assert found["test/ridge/smape/n"] == 1
 
 
 def test_untrained_forecasts_by_hand(tmp_path: Path) -> None:
