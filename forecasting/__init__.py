@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from forecasting.forecaster import Forecaster
     from forecasting.forecaster_config import ForecasterConfig
     from forecasting.linear import DLinear, NLinear
+    from forecasting.m4_config import M4Config
     from forecasting.mixers import MixerForecaster
     from forecasting.model_config import (
         DLinearConfig,
@@ -41,6 +42,7 @@ __all__ = [
     "FitsConfig",
     "Forecaster",
     "ForecasterConfig",
+    "M4Config",
     "MixerForecaster",
     "MixerForecasterConfig",
     "NLinear",
@@ -69,6 +71,7 @@ _HOME = {
     "FitsConfig": "forecasting.config",
     "Forecaster": "forecasting.forecaster",
     "ForecasterConfig": "forecasting.forecaster_config",
+    "M4Config": "forecasting.m4_config",
     "MixerForecaster": "forecasting.mixers",
     "MixerForecasterConfig": "forecasting.model_config",
     "NLinear": "forecasting.linear",

@@ -24,6 +24,7 @@ from forecasting.evaluation.errors import ForecastErrors
 from forecasting.fit import fit, score
 from forecasting.published import published
 from forecasting.series_data import SeriesData, read_series
+from forecasting.table import shown
 from foretell.config import RunOptions
 from foretell.errors import UserError
 from foretell.peak_memory import peak_mb, reset_peak
@@ -206,20 +207,13 @@ def _line(
     known = published(data, model, context, horizon)
     first = rows[0]
     cells = (
-        horizon, model, _shown(rows, "mse"), _shown(rows, "mae"),
+        horizon, model, shown(rows, "mse"), shown(rows, "mae"),
         "-" if model in UNTRAINED else len(rows), first["windows"] or "-",
-        _shown(rows, "val_mse"), f"{int(first['weights']):,}", first["windows_per_epoch"] or "-",
-        first["epochs"] or first["chosen"] or "-", _shown(rows, "seconds", digits=1),
+        shown(rows, "val_mse"), f"{int(first['weights']):,}", first["windows_per_epoch"] or "-",
+        first["epochs"] or first["chosen"] or "-", shown(rows, "seconds", digits=1),
         first["peak_mb"] or "-", "-" if known is None else f"{known[0]:.3f} / {known[1]:.3f}",
     )  # fmt: skip
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def _shown(rows: Sequence[Mapping[str, str]], column: str, *, digits: int = 4) -> str:
-    if any(not row[column] for row in rows):
-        return "-"
-    mean, std = mean_and_std([float(row[column]) for row in rows])
-    return f"{mean:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")
 
 
 def _is(row: Mapping[str, str], model: str, context: int, horizon: int) -> bool:

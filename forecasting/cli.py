@@ -43,4 +43,10 @@ VERBS = {
         "forecasting.benchmark:run",
         own_seeds=True,
     ),
+    "m4": Verb(
+        "compare forecasters on the series of an M4 file: sMAPE, MASE and OWA, one table",
+        "forecasting.m4_config:M4Config",
+        "forecasting.m4:run",
+        own_seeds=True,
+    ),
 }

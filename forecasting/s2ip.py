@@ -96,7 +96,7 @@ class S2IP(nn.Module):
         self, x: Float[Tensor, "batch context channels"]
     ) -> Float[Tensor, "batch horizon channels"]:
         """Forecast."""
-        return self._unfold(self._steps(x), len(x))
+        return self._unfold(self._steps(x), x.shape[0])
 
     def loss(
         self,
@@ -112,7 +112,7 @@ class S2IP(nn.Module):
             The loss, and its parts by name.
         """
         steps, config = self._steps(x), self.config
-        parts = {"mse": functional.mse_loss(self._unfold(steps, len(x)), y)}
+        parts = {"mse": functional.mse_loss(self._unfold(steps, x.shape[0]), y)}
         loss = parts["mse"]
         if config.retrieved and config.align_weight:
             parts["alignment"] = steps.retrieved.cosine.sum(1).mean()
@@ -197,7 +197,10 @@ class S2IP(nn.Module):
     def _anchors(self) -> tuple[Tensor, Tensor | None]:
         """A and its rows of norm 1, kept from call to call where nothing learns."""
         assert self.anchors is not None
-        if torch.is_grad_enabled() and any(w.requires_grad for w in self.anchors.parameters()):
+        learning = torch.is_grad_enabled() and any(
+            w.requires_grad for w in self.anchors.parameters()
+        )
+        if learning or torch.compiler.is_compiling():  # a graph has no addresses
             return self.anchors(), None
         held: list[Any] = [*self.anchors.parameters(), *self.anchors.buffers()]
         key = tuple(number for tensor in held for number in (tensor.data_ptr(), tensor._version))

@@ -101,8 +101,16 @@ class Ridge(nn.Module):
         Raises:
             ValueError: Fewer rows than one window, or a penalty below 0.
         """
-        horizon, context = self.weight.shape
-        gram = window_gram(values, context + horizon)
+        return self.solve(window_gram(values, sum(self.weight.shape)), penalty=penalty)
+
+    def solve(self, gram: Float64[np.ndarray, "steps steps"], *, penalty: float) -> "Ridge":
+        """The same from the Gram matrix of whole windows.
+
+        Args:
+            gram: Sum over windows of z z^T, z = context and horizon.
+            penalty: As in `fit`.
+        """
+        context = self.weight.shape[1]
         self.weight.copy_(torch.from_numpy(solve_ridge(gram, context, penalty, self.centre)))
         return self
 

@@ -4,7 +4,7 @@
 has its own length; the test file holds the values that follow.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ class M4Series:
     ids: tuple[str, ...]
     train: tuple[Float64[np.ndarray, " _"], ...]
     test: tuple[Float64[np.ndarray, " _"], ...]
-    """The values that follow, as many as the horizon."""
+    """The values that follow, as many as the horizon; empty where they were not read."""
 
     @property
     def season(self) -> int:
@@ -39,31 +39,58 @@ class M4Series:
         return HORIZON[self.frequency]
 
 
-def read_m4(train: str | Path) -> M4Series:
-    """Read a training file and the test file beside it, `-train` replaced by `-test`.
+def read_m4(
+    train: str | Path, *, test: str | Path | None = None, frequency: str | None = None
+) -> M4Series:
+    """Read a training file and the test file of the same series.
+
+    Args:
+        train: Of every series a line.
+        test: The values that follow; none = the file beside it, `-train` replaced by `-test`.
+        frequency: A key of `SEASON`; none = the one in the training file's name.
 
     Raises:
         UserError: A missing file, a name without a frequency, other series in the test, values
             that are no numbers or missing inside a series.
     """
-    train = Path(train)
-    frequency = _frequency(train)
+    path = _beside(Path(train)) if test is None else Path(test)
+    seen = read_m4_train(train, frequency=frequency)
+    ids, future = _read(path)
+    if ids != seen.ids:
+        other = next((a for a, b in zip(seen.ids, ids, strict=False) if a != b), None)
+        raise UserError(
+            f"{path} does not hold the series of {train}"
+            + (f", first at {other}" if other else f": {len(ids)} instead of {len(seen.ids)}")
+        )
+    for name, values in zip(ids, future, strict=True):
+        if len(values) != seen.horizon:
+            raise UserError(f"{path}: series {name} has {len(values)} values, not {seen.horizon}")
+    return replace(seen, test=future)
+
+
+def read_m4_train(train: str | Path, *, frequency: str | None = None) -> M4Series:
+    """The training file alone, without a look at what follows.
+
+    Raises:
+        UserError: As `read_m4`.
+    """
+    path = Path(train)
+    kind = frequency or _frequency(path)
+    if kind not in SEASON:
+        hint = nearest(kind, SEASON)
+        raise UserError(f"frequency {kind} is none of {', '.join(SEASON)}{hint}")
+    ids, seen = _read(path)
+    return M4Series(kind, ids, seen, ())
+
+
+def _beside(train: Path) -> Path:
     test = train.with_name(train.name.replace("-train", "-test").replace("-Train", "-Test"))
     if test == train:
-        raise UserError(f"{train} is not named as the competition does, such as Hourly-train.csv")
-    ids, seen = _read(train)
-    test_ids, future = _read(test)
-    if ids != test_ids:
-        other = next((a for a, b in zip(ids, test_ids, strict=False) if a != b), None)
         raise UserError(
-            f"{test} does not hold the series of {train}"
-            + (f", first at {other}" if other else f": {len(test_ids)} instead of {len(ids)}")
+            f"{train} is not named as the competition does, such as Hourly-train.csv: name its "
+            "test file too"
         )
-    horizon = HORIZON[frequency]
-    for name, values in zip(ids, future, strict=True):
-        if len(values) != horizon:
-            raise UserError(f"{test}: series {name} has {len(values)} values, not {horizon}")
-    return M4Series(frequency, ids, seen, future)
+    return test
 
 
 def _frequency(path: Path) -> str:

@@ -1,6 +1,7 @@
-"""Mean squared and mean absolute error over windows, steps and channels; lower is better.
+"""Squared, absolute and symmetric error over windows, steps and channels; lower is better.
 
-MSE = mean (y - f)^2, MAE = mean |y - f|: sums in float64 over counts. Means of batch means differ
+MSE = mean (y - f)^2, MAE = mean |y - f|, sMAPE = 200 mean |y - f| / (|y| + |f|) in percent, 0/0 =
+0: sums in float64 over counts. Means of batch means differ
 as soon as the last batch is smaller, and dropping it changes published numbers in the second digit.
 No window: an error, never a number.
 """
@@ -11,6 +12,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from forecasting.evaluation.symmetric import symmetric_share
+
 
 @dataclass
 class ForecastErrors:
@@ -18,13 +21,14 @@ class ForecastErrors:
 
     squared: Float64[Tensor, "horizon channels"]
     absolute: Float64[Tensor, "horizon channels"]
+    symmetric: Float64[Tensor, "horizon channels"]
     windows: int = field(default=0)
 
     @classmethod
     def zeros(cls, horizon: int, channels: int) -> "ForecastErrors":
         """Nothing seen yet."""
         empty = torch.zeros(horizon, channels, dtype=torch.float64)
-        return cls(empty, empty.clone())
+        return cls(empty, empty.clone(), empty.clone())
 
     def update(
         self,
@@ -45,6 +49,7 @@ class ForecastErrors:
             )
         self.squared += error.square().sum(0)
         self.absolute += error.abs().sum(0)
+        self.symmetric += symmetric_share(forecast.double(), target.double()).cpu().sum(0)
         self.windows += len(error)
 
     def merge(self, other: "ForecastErrors") -> "ForecastErrors":
@@ -52,6 +57,7 @@ class ForecastErrors:
         return ForecastErrors(
             self.squared + other.squared,
             self.absolute + other.absolute,
+            self.symmetric + other.symmetric,
             self.windows + other.windows,
         )
 
@@ -64,6 +70,11 @@ class ForecastErrors:
     def mae(self) -> float:
         """Over windows, steps and channels."""
         return self._mean(self.absolute)
+
+    @property
+    def smape(self) -> float:
+        """Over windows, steps and channels, in percent."""
+        return 200 * self._mean(self.symmetric)
 
     def _mean(self, sums: Tensor) -> float:
         if not self.windows:

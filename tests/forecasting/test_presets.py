@@ -1,12 +1,14 @@
 """Shipped presets are those of the table, and fit the benchmark."""
 
 import importlib.util
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
 from forecasting.config import BenchmarkConfig
+from forecasting.m4_config import M4Config
 from foretell.config import from_dict
 from foretell.presets import fitting_presets, read_config
 
@@ -34,6 +36,17 @@ def test_presets_fit_the_benchmark(name: str) -> None:
     assert name in fitting_presets(
         "forecast", ["models", "context", "horizons", "networks", "fits"]
     )
+
+
+@pytest.mark.parametrize("name", ["s2ip_m4_hourly", "s2ip_m4_yearly"])
+def test_presets_of_m4_fit_its_verb_alone(name: str) -> None:
+    config = from_dict(M4Config, read_config(name, "forecast")[0])
+    s2ip, fit = config.networks.s2ip, config.fits.s2ip
+    assert (s2ip.patch_length, s2ip.stride, config.scaling, config.context) == (1, 1, "none", None)
+    assert fit.lr == pytest.approx(1e-3 / 25) and f"s2ip_m4_{config.data.frequency}" == name
+    benchmark = [field.name for field in fields(BenchmarkConfig)]
+    assert name not in fitting_presets("forecast", benchmark)
+    assert name in fitting_presets("forecast", [field.name for field in fields(M4Config)])
 
 
 def test_published_rows() -> None:
