@@ -31,6 +31,12 @@ VERBS = {
         "forecasting.forecaster_config:BacktestConfig",
         "forecasting.backtest:run",
     ),
+    "export": Verb(
+        "write fitted models for torch.export or ONNX, norms and decomposition inside",
+        "forecasting.forecaster_config:ExportConfig",
+        "forecasting.export:run",
+        seeded=False,
+    ),
     "benchmark": Verb(
         "compare forecasters on every window of a file's test rows, one table",
         "forecasting.config:BenchmarkConfig",

@@ -108,9 +108,8 @@ class Forecaster:
         )
         times = panel.future_stamps(steps)
         frame: dict[str, Any] = {
-            panel.layout.id: np.repeat(panel.ids, steps),
-            panel.layout.time: times[0].append(times[1:]),
-        }
+            panel.layout.id: np.repeat(panel.ids, steps), panel.layout.time: times,
+        }  # fmt: skip
         frame |= {name: cells[:, :steps].ravel() for name, cells in columns.items()}
         if rounds > 1:
             frame["recursive"] = np.tile(np.arange(steps) >= self.config.horizon, len(panel))
@@ -160,8 +159,9 @@ class Forecaster:
         back = horizon + step * np.arange(n_windows - 1, -1, -1)
         stops = panel.starts[1:] - back[:, None]  # [cutoffs, series]
         for group in stops[:, None] if refit else stops[None]:
-            fitted = self._fit(_before(panel, group[0]), val_size)
+            known = _before(panel, group[0])
             self._check_lengths(panel, group[0])
+            fitted = self._fit(known, val_size)
             owner, starts = np.tile(np.arange(len(panel)), len(group)), group.ravel()
             columns = fitted.forecasts(panel, fitted.scale, starts, owner, levels, quantiles)
             found.append(self._compared(panel, starts, owner, columns))

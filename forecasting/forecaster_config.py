@@ -141,6 +141,24 @@ class PredictConfig:
     """How many series are drawn."""
 
 
+@dataclass(frozen=True)
+class ExportConfig:
+    """`foretell forecast export`: fitted models as files that run without this package."""
+
+    model: str = ""
+    """Folder of a saved forecaster, such as RUN/model."""
+    format: Literal["pt2", "onnx"] = "pt2"
+    """pt2 = torch.export; onnx = for onnxruntime and others."""
+    batch: int | None = None
+    """Series at a time; none = any number, which the sequence blocks cannot be exported with."""
+    backbone: str = ""
+    """Where the language model is now; empty = where it was."""
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
+
+
 _NETWORK = {
     RidgeConfig: "ridge", DLinearConfig: "dlinear", PatchTstConfig: "patchtst", S2ipConfig: "s2ip",
 }  # fmt: skip

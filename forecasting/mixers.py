@@ -65,7 +65,7 @@ class MixerForecaster(nn.Module):
             tokens = self.columns.tokens(tokens, covariates)
         mixed, _ = self.mixer(tokens)
         read = mixed.flatten(1) if config.head == "flatten" else mixed[:, -1]
-        forecast = self.head(self.dropout(read)).unflatten(0, (len(x), -1)).transpose(1, 2)
+        forecast = self.head(self.dropout(read)).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
         if self.columns is not None and covariates is not None:
             forecast = self.columns.forecast(forecast, covariates)
         return restore(forecast, scale)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from forecasting.baselines.ridge import Ridge, solve_ridge, window_gram
+from forecasting.baselines.ridge import Ridge, solve_ridge, window_gram_of_tables
 from forecasting.build import build_of, fit_of
 from forecasting.config import UNTRAINED, Name
 from forecasting.data.covariates import CovariateScale, forecast
@@ -67,10 +67,10 @@ def _solve(
         train = parts.windows(table, "train", config.context, config.horizon)
         model.fit_windows(train.batches(SCORED_BATCH), penalty=settings.penalty)
         return
-    values, gram = scale.scaled(parts.panel), np.zeros((steps, steps))
-    for start, stop in zip(parts.panel.starts[:-1], parts.train_stops, strict=True):
-        if stop - start >= steps:
-            gram += window_gram(values[start:stop, None], steps)
+    values = scale.scaled(parts.panel)
+    borders = zip(parts.panel.starts[:-1], parts.train_stops, strict=True)
+    tables = [values[first:stop, None] for first, stop in borders if stop - first >= steps]
+    gram = window_gram_of_tables(tables, steps)
     weight = solve_ridge(gram, config.context, settings.penalty, settings.centre)
     model.weight.copy_(torch.from_numpy(weight))
 

@@ -65,7 +65,7 @@ class PatchTST(nn.Module):
         tokens = self.dropout(embedded)
         for layer in self.layers:
             tokens, scores = layer(tokens, scores)
-        forecast = self.head(tokens).unflatten(0, (len(x), -1)).transpose(1, 2)
+        forecast = self.head(tokens).unflatten(0, (x.shape[0], -1)).transpose(1, 2)
         if self.columns is not None and covariates is not None:
             forecast = self.columns.forecast(forecast, covariates)
         return restore(forecast, scale)

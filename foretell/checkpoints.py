@@ -157,7 +157,11 @@ class SeededBatches(Callback):
     ) -> None:
         key = (self.seed, trainer.global_rank, trainer.current_epoch, batch_idx)
         words = np.random.SeedSequence(key).generate_state(2)
-        torch.manual_seed(int(words[0]))
+        if trainer.strategy.root_device.type == "cpu":
+            # torch.manual_seed would also note its call stack for every accelerator, 1 ms a step
+            torch.default_generator.manual_seed(int(words[0]))
+        else:
+            torch.manual_seed(int(words[0]))
         np.random.seed(int(words[1]))
         random.seed(int(words[1]))
 

@@ -19,19 +19,20 @@ class TimeEstimate(Callback):
     def __init__(self, what: str) -> None:
         self.what = what
         self._begun: float | None = None
+        self._told = False
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """Begin to time the second step."""
-        if batch_idx == 1 and self._begun is None:
+        if batch_idx == 1 and not self._told:
             self._begun = time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Tell."""
-        if batch_idx != 1 or self._begun is None or not trainer.is_global_zero:
+        if batch_idx != 1 or self._begun is None or self._told or not trainer.is_global_zero:
             return
-        step_s, self._begun = time.perf_counter() - self._begun, float("nan")
+        step_s, self._told = time.perf_counter() - self._begun, True
         steps, epochs = int(trainer.num_training_batches), trainer.max_epochs or 1
         _log.info(
             "%s: %d steps an epoch, about %s; at most %d epochs, %s, and their validation",

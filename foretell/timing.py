@@ -63,12 +63,13 @@ class StepTimes(Callback):
         step_s = time.monotonic() - self._since
         if whole:
             self._elapsed_s += step_s
-        times = {
-            "train/step_s": step_s,
-            "train/data_s": self.clock.waited_s,
-            "train/elapsed_s": self._elapsed_s,
-        }
-        pl_module.log_dict(times, on_step=True, on_epoch=False)
+        if trainer._logger_connector.should_update_logs:  # what is not written costs a small step
+            times = {
+                "train/step_s": step_s,
+                "train/data_s": self.clock.waited_s,
+                "train/elapsed_s": self._elapsed_s,
+            }
+            pl_module.log_dict(times, on_step=True, on_epoch=False)
         if whole:
             self._restart()
 

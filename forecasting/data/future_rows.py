@@ -57,7 +57,7 @@ def with_future(
     return whole, panel.starts[1:] + steps * np.arange(len(panel))
 
 
-def _known(frame: pd.DataFrame, panel: Panel, stamps: list[pd.DatetimeIndex]) -> np.ndarray:
+def _known(frame: pd.DataFrame, panel: Panel, times: pd.DatetimeIndex) -> np.ndarray:
     layout = panel.layout
     wanted = (layout.id, layout.time, *layout.future)
     for name in wanted:
@@ -67,8 +67,7 @@ def _known(frame: pd.DataFrame, panel: Panel, stamps: list[pd.DatetimeIndex]) ->
     if foreign:
         raise UserError(f"future_df has column {foreign[0]}, which is not in future_cols: drop it")
     columns, index = _indexed(frame, layout)
-    series = np.repeat(panel.ids, len(stamps[0]))
-    times = stamps[0].append(stamps[1:])
+    series = np.repeat(panel.ids, len(times) // len(panel))
     rows = index.get_indexer(pd.MultiIndex.from_arrays([series, times]))
     if (rows < 0).any():
         row, count = int((rows < 0).argmax()), int((rows < 0).sum())
