@@ -1,8 +1,8 @@
 """STL (Cleveland et al. 1990): trend, season and residual by local regression, as preprocessing.
 
-A window of 512 steps takes 10 ms, against microseconds of the moving average, so that parts are
-kept by the window's content: an epoch after the first looks them up. There is no gradient to the
-input.
+A window of 512 steps takes 10 to 20 ms, against microseconds of the moving average, so that parts
+are kept by the window's content: an epoch after the first looks them up. There is no gradient to
+the input.
 """
 
 import hashlib
