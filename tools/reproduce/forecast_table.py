@@ -57,7 +57,7 @@ WINDOWS = 2048
 """Training windows of an epoch of the networks, drawn anew each time."""
 WEATHER_WINDOWS = 8192
 """Of nlinear and dlinear on weather."""
-TRIED_RATES = (1e-3, 3e-3)
+TRIED_RATES = (1e-3, 3e-3, 3e-4)
 RATES: Mapping[str, float] = {}
 """Of the networks, by validation (forecast_tuning.csv)."""
 COLUMNS = (*METRICS, "commit")
