@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor, nn
 
-from forecasting.baselines.ridge import Ridge, solve_ridge, window_gram
+from forecasting.baselines.ridge import Ridge, solve_ridge, window_gram_of_tables
 from forecasting.build import build_forecaster, fit_of
 from forecasting.config import UNTRAINED, Name
 from forecasting.data.panel import Layout, Panel, read_panel, recognise
@@ -37,6 +37,9 @@ from foretell.errors import UserError
 from foretell.run import RunDirectory
 
 _log = logging.getLogger(__name__)
+
+WINDOWS_AT_ONCE = 16_384
+"""Of a backtest, series by cutoffs; bounds its memory."""
 
 
 class Forecaster:
@@ -91,9 +94,10 @@ class Forecaster:
             panel = self._read(frame)
             scale = self._scale_of(panel)
         stops = panel.starts[1:]
-        columns = self._forecasts(panel, scale, stops, level)
+        owner = np.arange(len(panel))
+        columns = self._forecasts(panel, scale, owner, stops, level)
         times = panel.future_stamps(self.config.horizon)
-        return self._framed(panel, times, columns)
+        return self._framed(panel, owner, times, columns)
 
     def cross_validation(
         self,
@@ -126,13 +130,17 @@ class Forecaster:
         if n_windows < 1 or step < 1:
             raise UserError(f"n_windows and step_size must be at least 1, got {n_windows}, {step}")
         panel, found = self._read(frame), []
-        for place in range(n_windows):
-            stops = panel.starts[1:] - self.config.horizon - (n_windows - 1 - place) * step
-            if place == 0 or refit:
-                self._fit(_before(panel, stops), val_size)
+        rows_behind = self.config.horizon + step * np.arange(n_windows)[::-1]
+        stops = panel.starts[1:] - rows_behind[:, None]  # [cutoffs, series]
+        together = 1 if refit else max(1, WINDOWS_AT_ONCE // len(panel))
+        for first in range(0, n_windows, together):
+            if first == 0 or refit:
+                self._fit(_before(panel, stops[first]), val_size)
             assert self.scale is not None
-            columns = self._forecasts(panel, self.scale, stops, level)
-            found.append(self._compared(panel, stops, columns))
+            part = stops[first : first + together]
+            owner = np.tile(np.arange(len(panel)), len(part))
+            columns = self._forecasts(panel, self.scale, owner, part.ravel(), level)
+            found.append(self._compared(panel, owner, part.ravel(), columns))
         layout = panel.layout
         return pd.concat(found).sort_values([layout.id, "cutoff", layout.time], ignore_index=True)
 
@@ -211,10 +219,9 @@ class Forecaster:
     ) -> None:
         config = self.config
         steps = config.context + config.horizon
-        gram = np.zeros((steps, steps))
-        for start, stop in zip(parts.panel.starts[:-1], parts.train_stops, strict=True):
-            if stop - start >= steps:
-                gram += window_gram(values[start:stop, None], steps)
+        borders = zip(parts.panel.starts[:-1], parts.train_stops, strict=True)
+        tables = [values[first:stop, None] for first, stop in borders if stop - first >= steps]
+        gram = window_gram_of_tables(tables, steps)
         settings = config.networks.ridge
         weight = solve_ridge(gram, config.context, settings.penalty, settings.centre)
         model.weight.copy_(torch.from_numpy(weight))
@@ -254,18 +261,20 @@ class Forecaster:
         self,
         panel: Panel,
         scale: SeriesScale,
-        stops: Int64[np.ndarray, " series"],
+        owner: Int64[np.ndarray, " windows"],
+        stops: Int64[np.ndarray, " windows"],
         level: Sequence[float | int],
-    ) -> dict[str, Float64[np.ndarray, "series horizon"]]:
-        """Every column, in the series' own units."""
-        contexts = self._contexts(panel, scale, stops)
+    ) -> dict[str, Float64[np.ndarray, "windows horizon"]]:
+        """Every column, in the series' own units: what follows series `owner` from row `stops`."""
+        contexts = self._contexts(panel, scale, owner, stops)
         known = self._places(panel)
-        columns: dict[str, Float64[np.ndarray, "series horizon"]] = {}
+        mean, std = scale.mean[owner, None], scale.std[owner, None]
+        columns: dict[str, Float64[np.ndarray, "windows horizon"]] = {}
         for name, model in self.models.items():
             forecast = _run(model, contexts)
-            columns[name] = forecast * scale.std[:, None] + scale.mean[:, None]
+            columns[name] = forecast * std + mean
             for one in level:
-                widths = self._widths(name, one, known) * scale.std[:, None]
+                widths = self._widths(name, one, known)[owner] * std
                 columns[f"{name}-lo-{one:g}"] = columns[name] - widths
                 columns[f"{name}-hi-{one:g}"] = columns[name] + widths
         return columns
@@ -280,19 +289,23 @@ class Forecaster:
         return np.where(known[:, None] >= 0, own[np.maximum(known, 0)], pooled)
 
     def _contexts(
-        self, panel: Panel, scale: SeriesScale, stops: Int64[np.ndarray, " series"]
-    ) -> Float[Tensor, "series context 1"]:
-        length = self.config.context
-        short = np.flatnonzero(stops - panel.starts[:-1] < length)
+        self,
+        panel: Panel,
+        scale: SeriesScale,
+        owner: Int64[np.ndarray, " windows"],
+        stops: Int64[np.ndarray, " windows"],
+    ) -> Float[Tensor, "windows context 1"]:
+        length, starts = self.config.context, panel.starts[owner]
+        short = np.unique(owner[stops - starts < length])
         if len(short) and self.config.pad == "error":
             listed = ", ".join(str(panel.ids[place]) for place in short[:5])
             raise UserError(
                 f"{len(short)} series have fewer than the {length} rows of context: {listed}"
                 f"{', ...' if len(short) > 5 else ''}; shorten context, or set pad to edge"
             )
-        if len(none := np.flatnonzero(stops <= panel.starts[:-1])):
+        if len(none := owner[stops <= starts]):
             raise UserError(f"series {panel.ids[none[0]]} has no row before the cutoff")
-        rows = np.maximum(stops[:, None] + np.arange(-length, 0), panel.starts[:-1, None])
+        rows = np.maximum(stops[:, None] + np.arange(-length, 0), starts[:, None])
         values = scale.scaled(panel)[rows]
         return torch.from_numpy(values).float()[..., None]
 
@@ -320,32 +333,38 @@ class Forecaster:
         return read_panel(frame, self.layout(frame), self.config.freq, fill=self.config.fill)
 
     def _framed(
-        self, panel: Panel, times: list[pd.DatetimeIndex], columns: dict[str, np.ndarray]
+        self,
+        panel: Panel,
+        owner: Int64[np.ndarray, " windows"],
+        times: pd.DatetimeIndex,
+        columns: dict[str, np.ndarray],
     ) -> pd.DataFrame:
         layout = panel.layout
         frame: dict[str, Any] = {
-            layout.id: np.repeat(panel.ids, self.config.horizon),
-            layout.time: times[0].append(times[1:]),
-        }
+            layout.id: np.repeat(panel.ids[owner], self.config.horizon), layout.time: times,
+        }  # fmt: skip
         return pd.DataFrame(frame | {name: cells.ravel() for name, cells in columns.items()})
 
     def _compared(
-        self, panel: Panel, stops: Int64[np.ndarray, " series"], columns: dict[str, np.ndarray]
+        self,
+        panel: Panel,
+        owner: Int64[np.ndarray, " windows"],
+        stops: Int64[np.ndarray, " windows"],
+        columns: dict[str, np.ndarray],
     ) -> pd.DataFrame:
         rows = stops[:, None] + np.arange(self.config.horizon)
-        times = [panel.stamps[row] for row in rows]
-        frame = self._framed(panel, times, columns)
+        frame = self._framed(panel, owner, panel.stamps[rows.ravel()], columns)
         frame.insert(2, "cutoff", panel.stamps[np.repeat(stops - 1, self.config.horizon)])
         frame.insert(3, panel.layout.target, panel.values[rows].ravel())
         return frame
 
 
 def _run(
-    model: nn.Module, contexts: Float[Tensor, "series context 1"]
-) -> Float64[np.ndarray, "series horizon"]:
+    model: nn.Module, contexts: Float[Tensor, "windows context 1"]
+) -> Float64[np.ndarray, "windows horizon"]:
     with torch.no_grad():
         parts = [model(part)[..., 0] for part in contexts.split(SCORED_BATCH)]
-    found: Float64[np.ndarray, "series horizon"] = torch.cat(parts).double().numpy()
+    found: Float64[np.ndarray, "windows horizon"] = torch.cat(parts).double().numpy()
     return found
 
 

@@ -6,6 +6,8 @@ Gram matrix of all windows is never formed from windows: entries on a diagonal d
 product at each end, so that it costs O(n + (L + H)) a column instead of O(n (L + H)).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
@@ -99,16 +101,32 @@ def window_gram(
     Raises:
         ValueError: Fewer rows than one window.
     """
-    windows = len(values) - steps + 1
-    if windows < 1:
-        raise ValueError(f"windows of {steps} steps need as many rows, got {len(values)}")
-    head, tail = values[: steps - 1], values[windows:]
-    first = np.zeros(steps)
-    for column in values.T:
-        first += np.lib.stride_tricks.sliding_window_view(column, windows) @ column[:windows]
+    return window_gram_of_tables([values], steps)
+
+
+def window_gram_of_tables(
+    tables: Sequence[Float64[np.ndarray, "_ _"]], steps: int
+) -> Float64[np.ndarray, "steps steps"]:
+    """The sum of the tables' `window_gram`s, at the price of one walk along the diagonals.
+
+    Args:
+        tables: [rows, channels] each.
+        steps: Rows of a window.
+
+    Raises:
+        ValueError: A table with fewer rows than one window.
+    """
+    first, ends = np.zeros(steps), np.zeros((steps - 1, steps - 1))
+    for values in tables:
+        windows = len(values) - steps + 1
+        if windows < 1:
+            raise ValueError(f"windows of {steps} steps need as many rows, got {len(values)}")
+        head, tail = values[: steps - 1], values[windows:]
+        ends += tail @ tail.T - head @ head.T
+        for column in values.T:
+            first += np.lib.stride_tricks.sliding_window_view(column, windows) @ column[:windows]
     gram = np.zeros((steps, steps))
-    gram[0] = first
-    gram[1:, 1:] = tail @ tail.T - head @ head.T
+    gram[0], gram[1:, 1:] = first, ends
     for k in range(steps):  # along each diagonal, upper triangle
         place = np.arange(steps - k)
         diagonal = np.cumsum(gram[place, place + k])

@@ -73,10 +73,12 @@ class Panel:
         """The target of one series."""
         return self.values[self.starts[place] : self.starts[place + 1]]
 
-    def future_stamps(self, horizon: int) -> list[pd.DatetimeIndex]:
-        """The times that follow each series."""
-        lasts = self.stamps[self.starts[1:] - 1]
-        return [pd.date_range(last, periods=horizon + 1, freq=self.freq)[1:] for last in lasts]
+    def future_stamps(self, horizon: int) -> pd.DatetimeIndex:
+        """The times that follow each series, series behind each other."""
+        place, lasts = self.stamps[self.starts[1:] - 1].factorize()
+        ahead = [pd.date_range(last, periods=horizon + 1, freq=self.freq)[1:] for last in lasts]
+        taken = place[:, None] * horizon + np.arange(horizon)
+        return pd.DatetimeIndex(ahead[0].append(ahead[1:])[taken.ravel()])
 
 
 def recognise(

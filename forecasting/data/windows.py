@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -58,7 +59,8 @@ class Windows(Dataset[Batch]):
     def gather(self, places: Int[Tensor, " batch"]) -> Batch:
         """Windows by their number, 0 being the first of the part."""
         rows = self.starts[places] - self.context
-        whole = self._view[rows].transpose(1, 2)  # [batch, context + horizon, channels]
+        # index_select copies runs of steps; indexing by a tensor goes number by number
+        whole = self._view.index_select(0, rows).transpose(1, 2)  # [batch, steps, channels]
         return whole[:, : self.context], whole[:, self.context :]
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
@@ -66,7 +68,7 @@ class Windows(Dataset[Batch]):
 
     def __getitems__(self, keys: list[tuple[int, int]]) -> Batch:
         """A batch by the sampler's keys (epoch, number)."""
-        return self.gather(torch.tensor([place for _, place in keys]))
+        return self.gather(torch.from_numpy(np.array([place for _, place in keys])))
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All windows in order, the last batch smaller."""

@@ -104,6 +104,22 @@ def test_backtest_equals_predicting_from_every_cutoff() -> None:
         found.set_index(["unique_id", "ds"]).index]).all()  # fmt: skip
 
 
+def test_backtest_is_the_same_cutoff_by_cutoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All windows of a backtest at once, in parts, and each cutoff by itself."""
+    found = []
+    for at_once in (16_384, 6, 1):
+        monkeypatch.setattr("forecasting.forecaster.WINDOWS_AT_ONCE", at_once)
+        found.append(
+            Forecaster(CONFIG).cross_validation(
+                _frame(), n_windows=5, step_size=4, val_size=40, level=[80.0]
+            )
+        )
+    whole, parts, single = found
+    assert whole.groupby("unique_id").cutoff.nunique().tolist() == [5, 5, 5]
+    pd.testing.assert_frame_equal(whole, parts)
+    pd.testing.assert_frame_equal(whole, single)
+
+
 def test_refitting_sees_more() -> None:
     frame = _frame()
     once = Forecaster(CONFIG).cross_validation(frame, n_windows=2)
@@ -156,6 +172,8 @@ def test_wrong_calls() -> None:
         Forecaster(replace(CONFIG, models=["dlinear"])).fit(_frame())
     with pytest.raises(UserError, match="s1 has 20 rows, none before the first cutoff"):
         Forecaster(CONFIG).cross_validation(_frame((200, 20)), n_windows=4)
+    with pytest.raises(UserError, match="1 series have fewer than the 24 rows of context: s1;"):
+        Forecaster(CONFIG).cross_validation(_frame((200, 30)), n_windows=3, step_size=2)
     with pytest.raises(ValueError, match="ridge_tuned chooses its own context"):
         ForecasterConfig(models=["ridge_tuned"])
 

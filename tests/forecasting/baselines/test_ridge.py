@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from forecasting.baselines.ridge import Ridge, ridge_trials, window_gram, window_gram_naive
+from forecasting.baselines.ridge import (
+    Ridge,
+    ridge_trials,
+    window_gram,
+    window_gram_naive,
+    window_gram_of_tables,
+)
 from forecasting.data_config import DataConfig
 from forecasting.fit import score
 from forecasting.series_data import read_series
@@ -22,6 +28,14 @@ def test_gram_equals_that_of_stacked_windows(rows: int, steps: int) -> None:
     np.testing.assert_allclose(
         window_gram(values, steps), window_gram_naive(values, steps), rtol=1e-9, atol=1e-8
     )
+
+
+def test_gram_of_tables_is_the_sum_of_grams() -> None:
+    tables = [_walk(rows, channels) for rows, channels in ((30, 1), (9, 2), (80, 1))]
+    wanted = sum(window_gram_naive(values, 9) for values in tables)
+    np.testing.assert_allclose(window_gram_of_tables(tables, 9), wanted, rtol=1e-9, atol=1e-8)
+    with pytest.raises(ValueError, match="windows of 9 steps need as many rows, got 8"):
+        window_gram_of_tables([*tables, _walk(8, 1)], 9)
 
 
 @pytest.mark.parametrize("centre", ["mean", "last"])

@@ -30,8 +30,14 @@ def test_packed_in_order_whatever_the_rows() -> None:
     assert panel.ids.tolist() == ["a", "b"] and panel.lengths.tolist() == [5, 3]
     assert panel.values.tolist() == list(range(8)) and panel.series(1).tolist() == [5, 6, 7]
     ahead = panel.future_stamps(2)
-    assert ahead[0].tolist() == ahead[1].tolist()
-    assert ahead[0][0] == pd.Timestamp("2024-03-01 05:00")
+    assert ahead[:2].tolist() == ahead[2:].tolist()
+    assert ahead[0] == pd.Timestamp("2024-03-01 05:00")
+
+
+def test_times_ahead_of_series_that_end_apart() -> None:
+    frame = _frame().iloc[:7]  # b ends an hour earlier
+    hours = [stamp.hour for stamp in _read(frame).future_stamps(3)]
+    assert hours == [5, 6, 7, 4, 5, 6]
 
 
 def test_the_other_naming_and_own_names() -> None:
@@ -46,7 +52,7 @@ def test_time_zones_are_kept() -> None:
     frame = _frame()
     frame["ds"] = frame["ds"].dt.tz_localize("Europe/Berlin")
     panel = _read(frame)
-    assert str(panel.future_stamps(1)[0][0]) == "2024-03-01 05:00:00+01:00"
+    assert str(panel.future_stamps(1)[0]) == "2024-03-01 05:00:00+01:00"
 
 
 def test_months() -> None:
@@ -54,7 +60,7 @@ def test_months() -> None:
         "unique_id": "a", "ds": pd.date_range("2024-01-01", periods=5, freq="MS"), "y": range(5),
     })  # fmt: skip
     panel = _read(frame, "MS")
-    assert [stamp.month for stamp in panel.future_stamps(2)[0]] == [6, 7]
+    assert [stamp.month for stamp in panel.future_stamps(2)] == [6, 7]
     with pytest.raises(UserError, match="goes from 2024-01-01 00:00:00 to 2024-02-01"):
         _read(frame, "D")
 
