@@ -84,6 +84,9 @@ def _top(cosines: Float[Tensor, "series anchors"], count: int) -> Int[Tensor, "s
     """Indices of the largest, ties to the lower index, which topk alone does not promise."""
     if count == 0:
         return cosines.new_zeros(len(cosines), 0, dtype=torch.int64)
+    if torch.compiler.is_compiling():
+        # A graph has no branch on values, ONNX no stable sort; its own TopK breaks ties as we do.
+        return cosines.topk(count).indices
     found = cosines.topk(min(count + 1, cosines.shape[1]))
     index = found.indices[:, :count].clone()
     tied = (found.values[:, 1:] == found.values[:, :-1]).any(1)

@@ -5,6 +5,7 @@ the epoch and the index alone: never on the worker, the rank or how often the ru
 """
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -66,8 +67,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         own = self.order(self.epoch)[self.rank :: self.world_size]
-        for index in own[self.first_batch * self.batch_size :]:
-            yield self.epoch, index
+        yield from zip(repeat(self.epoch), own[self.first_batch * self.batch_size :], strict=False)
 
     def __len__(self) -> int:
         return self.num_batches * self.batch_size

@@ -42,6 +42,7 @@ class Windows(Dataset[Batch]):
                     f"{len(values)} rows"
                 )
         self.starts, self.context, self.horizon = places, context, horizon
+        self._rows = places - context
         # Rows of this view are gathered channel by channel, so that folding channels into the
         # batch copies nothing.
         steps, columns = context + horizon, values.T.contiguous()
@@ -60,8 +61,8 @@ class Windows(Dataset[Batch]):
 
     def gather(self, places: Int[Tensor, " batch"]) -> Batch:
         """Windows by their number, 0 being the first of the part."""
-        rows = self.starts[places] - self.context
         # index_select copies runs of steps; indexing by a tensor goes number by number
+        rows = self._rows.index_select(0, places)
         whole = self._view.index_select(0, rows).transpose(1, 2)  # [batch, steps, channels]
         return whole[:, : self.context], whole[:, self.context :]
 

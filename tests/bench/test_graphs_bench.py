@@ -13,7 +13,7 @@ import torch
 def modules(bench):
     return {
         name: importlib.import_module(f"graphs_{name}")
-        for name in ("raw", "peer", "ours", "otc", "page", "scale")
+        for name in ("raw", "peer", "ours", "otc", "scale")
     }
 
 
@@ -100,7 +100,7 @@ def test_a_ratio_is_formed_turn_by_turn(modules, capsys):
 
     peer = [timing.Seconds(cpu, wall) for cpu, wall in ((4.0, 8.0), (6.0, 6.0), (20.0, 20.0))]
     own = [timing.Seconds(cpu, cpu) for cpu in (2.0, 1.0, 5.0)]
-    page = modules["page"].Page()
+    page = importlib.import_module("page").Page("x")
     page.ratio("x", {"peer": peer, "ours": own}, aim=5.0, scale=2)
     row = capsys.readouterr().out
     assert row.startswith("| x | 12.000 [10.000, 26.000] | 2.000 [1.500, 3.500] | 8.00 [")

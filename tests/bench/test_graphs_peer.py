@@ -123,7 +123,7 @@ def test_an_epoch_learns_and_times_its_stages(raw, peer, kind):
     runs = ours.epoch(range(2, 5))
     stages = importlib.import_module("graphs_stages")
     assert [list(run) for run in runs] == [list(stages.TRAIN)] * 3
-    assert stages.total(runs).cpu > 0
+    assert importlib.import_module("stages").total(runs).cpu > 0
     moved = [
         not torch.equal(old, new) for old, new in zip(before, ours.layers.parameters(), strict=True)
     ]
@@ -133,7 +133,7 @@ def test_an_epoch_learns_and_times_its_stages(raw, peer, kind):
 
 
 def test_shares_far_from_the_released_ones_are_marked(bench):
-    stages = importlib.import_module("graphs_stages")
+    stages = importlib.import_module("stages")
     rows = stages.shares({"a": 2.0, "b": 2.0}, (1.0, 3.0))
     assert rows == [
         "| a | 2.000 | 50% | 1.000 | 25% | +100% |",

@@ -1,13 +1,14 @@
-"""The path to `tiny_models`, which several tests share; a cache of anchors for each test."""
+"""The paths to `tiny_models`, which several tests share, and to the benchmarks' `forecast_peer`; a
+cache of anchors for each test."""
 
 import sys
 from pathlib import Path
 
 import pytest
 
-HERE = str(Path(__file__).resolve().parent)
-if HERE not in sys.path:
-    sys.path.insert(0, HERE)
+HERE = Path(__file__).resolve().parent
+BENCH = HERE.parents[1] / "tools" / "bench"
+sys.path += [str(folder) for folder in (HERE, BENCH) if str(folder) not in sys.path]
 
 
 @pytest.fixture(autouse=True)

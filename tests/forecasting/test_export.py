@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from panel_frames import next_rows, waves, with_columns
+from tiny_models import saved
 
-from forecasting.config import FitConfig, FitsConfig
+from forecasting.config import FitConfig, FitsConfig, NetworksConfig
 from forecasting.forecaster import Forecaster
 from forecasting.forecaster_config import ForecasterConfig
+from forecasting.s2ip_config import AnchorConfig, BackboneConfig, S2ipConfig
 from foretell.cli import main
 
 FAST = FitConfig(lr=5e-3, batch=32, max_epochs=1, windows_per_epoch=32)
@@ -72,6 +74,20 @@ def test_blocks_need_a_fixed_batch(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "torch.export cannot take lstm" in told and "give --batch N" in told
     assert _export(tmp_path / "model", tmp_path / "out", "--batch", "2") == 0
     assert "differs from the model by" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["pt2", "onnx"])
+def test_a_language_model_in_one_graph(kind: Any, tmp_path: Path) -> None:
+    s2ip = S2ipConfig(
+        trend_window=8, season=4, patch_length=6, stride=4, anchors=AnchorConfig(count=12),
+        backbone=BackboneConfig(model=str(saved(tmp_path / "gpt2")), layers=2),
+    )  # fmt: skip
+    networks = NetworksConfig(s2ip=s2ip)
+    config = replace(CONFIG, models=["s2ip"], networks=networks, fits=FitsConfig(s2ip=FAST))
+    _saved(config, tmp_path / "model")
+    assert _export(tmp_path / "model", tmp_path / "out", "--format", kind, "--quiet") == 0
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["forecast/s2ip/export_max_abs"] < 1e-3
 
 
 def test_an_operation_without_counterpart_is_told(

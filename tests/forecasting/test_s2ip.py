@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-import pandas as pd
+import forecast_peer
 import pytest
 import torch
 from tiny_models import tiny_gpt2
+from torch import nn
 from torch.nn import functional
 
 from forecasting.backbone import wrap
@@ -31,66 +32,49 @@ def _build(config: S2ipConfig = CONFIG, **options: int) -> S2IP:
 
 
 def _official(network: S2IP, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The released code's steps, series by series where it is: pandas, a map over the whole
-    vocabulary, cosines, prefix, the language model, three thirds through one map."""
-    config = network.config
+    """The released code's steps on the network's own weights: forecast and alignment."""
     assert network.anchors is not None
-    mean = x.mean(1, keepdim=True)
-    std = torch.sqrt(torch.var(x, dim=1, keepdim=True, unbiased=False) + 1e-5)
-    normed = (x - mean) / std
-    series = normed.permute(0, 2, 1).reshape(-1, CONTEXT)
-    tokens = []
-    for row in series:
-        values = pd.Series(row.detach().double().numpy())
-        trend = values.rolling(config.trend_window).mean()
-        trend = trend.shift(-((config.trend_window - 1) // 2)).bfill().ffill()
-        detrended = values - trend
-        seasonal = detrended.groupby(values.index % config.season).transform("mean")
-        parts = [torch.tensor(part.to_numpy()).to(row) for part in
-                 (trend, seasonal, detrended - seasonal)]  # fmt: skip
-        patches = [
-            functional.pad(part[None], (0, config.stride), mode="replicate")[0].unfold(
-                0, config.patch_length, config.stride
-            )
-            for part in parts
-        ]
-        tokens.append(network.embed(torch.cat(patches, dim=-1)))
-    embedded = torch.stack(tokens)
-    words = network.anchors.words.permute(1, 0)
-    mapped = functional.linear(words, network.anchors.weight, network.anchors.bias)
-    anchors = mapped.permute(1, 0)
-    query = functional.normalize(embedded.mean(1), dim=1)
-    similarity = query @ functional.normalize(anchors, dim=1).T
-    _, index = similarity.topk(config.retrieved, dim=1)
-    prompt = anchors[index]
-    chosen = functional.normalize(anchors, dim=1)[index]
-    alignment = (query[:, None] * chosen).sum() / len(series)
-    hidden = network.blocks(torch.cat([prompt, embedded], dim=1))
-    flat = hidden.reshape(len(series), -1)
-    third = flat.shape[1] // 3
-    outputs = [network.head.linear(flat[:, k * third : (k + 1) * third]) for k in range(3)]
-    forecast = (outputs[0] + outputs[1] + outputs[2]).reshape(len(x), CHANNELS, HORIZON)
-    return forecast.permute(0, 2, 1) * std + mean, alignment
+    anchor_map = nn.Linear(*reversed(network.anchors.weight.shape))
+    anchor_map.weight, anchor_map.bias = network.anchors.weight, network.anchors.bias
+    parts = forecast_peer.Parts(
+        network.embed, anchor_map, network.anchors.words, network.blocks, network.head.linear
+    )
+    return forecast_peer.forecast(x, parts, network.config)
 
 
 def test_equals_the_official_steps_and_their_gradients() -> None:
-    network = _build()
-    x = torch.randn(2, CONTEXT, CHANNELS).cumsum(1)
-    y = torch.randn(2, HORIZON, CHANNELS)
+    network = _build().double()  # cosines are float32 even so
+    x = torch.randn(2, CONTEXT, CHANNELS).double().cumsum(1)
+    y = torch.randn(2, HORIZON, CHANNELS).double()
     wanted, alignment = _official(network, x)
-    loss = functional.mse_loss(wanted, y) - 0.05 * alignment
+    loss = forecast_peer.loss((wanted, alignment), y, 0.05)
     names = [name for name, weight in network.named_parameters() if weight.requires_grad]
     weights = [network.get_parameter(name) for name in names]
     expected = torch.autograd.grad(loss, weights, allow_unused=True)
-    torch.testing.assert_close(network(x), wanted, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network(x), wanted)
     own, parts = network.loss(x, y)
-    torch.testing.assert_close(own, loss, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(parts["alignment"], alignment, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(own, loss, rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(parts["alignment"].double(), alignment, rtol=1e-6, atol=1e-6)
     found = torch.autograd.grad(own, weights, allow_unused=True)
     for name, one, other in zip(names, found, expected, strict=True):
         assert (one is None) == (other is None), name
         if one is not None and other is not None:
-            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-6)
+
+
+def test_frozen_blocks_compute_what_transformers_does() -> None:
+    """With one kernel for the activation, and gradients too."""
+    tokens = torch.randn(2, 9, 48)
+    plain, fused = tiny_gpt2().eval(), wrap(tiny_gpt2(), CONFIG.backbone).eval()
+    kinds = {type(module).__name__ for module in fused.modules()}
+    assert "GELU" in kinds and "NewGELUActivation" not in kinds
+    found, gradients = [], []
+    for blocks in (fused, lambda given: plain(inputs_embeds=given).last_hidden_state):
+        given = tokens.clone().requires_grad_()
+        found.append(blocks(given))
+        gradients.append(torch.autograd.grad(found[-1].pow(3).sum(), given)[0])
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("head", ["published", "flatten", "patches", "last", "mean", "components"])

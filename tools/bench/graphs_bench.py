@@ -21,13 +21,14 @@ import timing
 timing.one_thread()
 
 import graphs_otc  # noqa: E402
-import graphs_stages as stages  # noqa: E402
+import stages  # noqa: E402
 import torch  # noqa: E402
 from graphs_growth import growth  # noqa: E402
 from graphs_ours import Ours, check_metrics  # noqa: E402
-from graphs_page import RATIO, Page  # noqa: E402
 from graphs_peer import OTC, Peer, Setting  # noqa: E402
 from graphs_raw import RawEdges, read_otc, read_uci, stand_in  # noqa: E402
+from graphs_stages import RELEASED  # noqa: E402
+from page import RATIO, Page  # noqa: E402
 
 UCI, BITCOIN = "out.opsahl-ucsocial", "soc-sign-bitcoinotc.csv"
 UCI_SHARE, OTC_SHARE = 0.71, 0.7
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="docs/results/graphs_bench.md")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    page = Page()
+    page = Page("Dynamic graphs: speed and memory")
     timing.print_versions("torch", "numpy", "scipy")
     head = f"`python tools/bench/graphs_bench.py`: {timing.versions('torch', 'numpy', 'scipy')}, "
     head += (
@@ -123,7 +124,7 @@ def epochs(page: Page, args: argparse.Namespace) -> None:
             stages.HEADER,
         )
         found = stages.median_of([stages.mean_of(turn[:FIRST]) for turn in taken["peer"]])
-        page.rows(stages.shares(found, stages.RELEASED[kind]["train"]))
+        page.rows(stages.shares(found, RELEASED[kind]["train"]))
         own = stages.median_of([stages.mean_of(turn[:FIRST]) for turn in taken["ours"]])
         page.note("Ours: " + ", ".join(f"{name} {value:.3f} s" for name, value in own.items()))
     page.note(WHY_TRAIN)
@@ -154,7 +155,7 @@ def tests(page: Page, args: argparse.Namespace) -> None:
     )
     page.ratio("sample, scores, AP and MRR", taken, aim=None if args.smoke else TEST_AIM)
     page.section("Stages of a test step", "CPU seconds as above.", stages.HEADER)
-    page.rows(stages.shares(stages.median_of(runs), stages.RELEASED["o"]["test"]))
+    page.rows(stages.shares(stages.median_of(runs), RELEASED["o"]["test"]))
     page.note(WHY_TEST)
 
 

@@ -10,11 +10,11 @@ import timing
 
 timing.one_thread()
 
-import graphs_stages as stages  # noqa: E402
+import stages  # noqa: E402
 from graphs_ours import Ours  # noqa: E402
-from graphs_page import Page  # noqa: E402
 from graphs_peer import Peer, Setting  # noqa: E402
 from graphs_raw import stand_in  # noqa: E402
+from page import Page  # noqa: E402
 
 NODES, EDGES, STEPS, CONTEXT = 2_000, 24_000, 24, 5
 SAMPLES = 2

@@ -16,7 +16,6 @@ timing.one_thread()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from graphs_ours import Ours, check_metrics  # noqa: E402
-from graphs_page import RATIO, Page, Taken  # noqa: E402
 from graphs_peer import (  # noqa: E402
     Peer,
     Setting,
@@ -24,6 +23,7 @@ from graphs_peer import (  # noqa: E402
     mean_reciprocal_rank,
 )
 from graphs_raw import RawEdges, stand_in  # noqa: E402
+from page import RATIO, Page, Taken  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from graphs.evaluation.all_pairs import all_pairs_metrics  # noqa: E402

@@ -12,7 +12,8 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from graphs_peer import GATES, Peer, Setting  # noqa: E402
 from graphs_raw import RawEdges  # noqa: E402
-from graphs_stages import TRAIN, Run, Stages  # noqa: E402
+from graphs_stages import TRAIN  # noqa: E402
+from stages import Run, Stages  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from graphs.config import NegativesConfig, TrainConfig  # noqa: E402

@@ -20,19 +20,10 @@ timing.one_thread()
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from graphs_page import Page  # noqa: E402
 from graphs_raw import RawEdges, read_uci  # noqa: E402
-from graphs_stages import (  # noqa: E402
-    HEADER,
-    RELEASED,
-    TEST,
-    TRAIN,
-    Run,
-    Stages,
-    mean_of,
-    median_of,
-    shares,
-)
+from graphs_stages import RELEASED, TEST, TRAIN  # noqa: E402
+from page import Page  # noqa: E402
+from stages import HEADER, Run, Stages, mean_of, median_of, shares  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 INF = float("inf")
@@ -338,7 +329,7 @@ def main() -> None:
     trained = timing.take_turns(
         {kind: partial(peer.epoch, steps) for kind, peer in peers.items()}, args.turns
     )
-    page = Page()
+    page = Page("EvolveGCN as released: stages")
     for kind, peer in peers.items():
         page.section(
             f"-{kind.upper()}, {peer.features} features",

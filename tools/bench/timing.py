@@ -161,6 +161,17 @@ def print_ratio(
     return medians[0]
 
 
+def held(apart: float, most: float) -> str:
+    """How far peer and ours are apart, to be printed.
+
+    Raises:
+        AssertionError: By more than rounding can do.
+    """
+    if not apart <= most:
+        raise AssertionError(f"peer and ours differ by {apart:.1e}")
+    return f"{apart:.1e}"
+
+
 def verdict(ratio: float, aim: float | None) -> str:
     """Whether a ratio reaches its aim."""
     if aim is None:

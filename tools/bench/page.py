@@ -1,4 +1,4 @@
-"""Tables of the graph benchmark: printed as they come, kept for a Markdown page."""
+"""Tables of a benchmark: printed as they come, kept for a Markdown page."""
 
 import statistics
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ RATIO = "| what | peer CPU s | ours CPU s | peer / ours | wall peer / ours | aim
 class Page:
     """Everything that was measured."""
 
+    title: str
     parts: list[str] = field(default_factory=list)
 
     def section(self, title: str, about: str, header: str) -> None:
@@ -62,7 +63,7 @@ class Page:
 
     def text(self, head: str) -> str:
         """The page."""
-        return f"# Dynamic graphs: speed and memory\n\n{head}\n" + "\n".join(self.parts) + "\n"
+        return f"# {self.title}\n\n{head}\n" + "\n".join(self.parts) + "\n"
 
     def _add(self, text: str) -> None:
         self.parts.append(text)
