@@ -96,7 +96,7 @@ class S2IP(nn.Module):
         self, x: Float[Tensor, "batch context channels"]
     ) -> Float[Tensor, "batch horizon channels"]:
         """Forecast."""
-        return self._unfold(self._steps(x), x.shape[0])
+        return self._unfold(self._steps(x))
 
     def loss(
         self,
@@ -112,7 +112,7 @@ class S2IP(nn.Module):
             The loss, and its parts by name.
         """
         steps, config = self._steps(x), self.config
-        parts = {"mse": functional.mse_loss(self._unfold(steps, x.shape[0]), y)}
+        parts = {"mse": functional.mse_loss(self._unfold(steps), y)}
         loss = parts["mse"]
         if config.retrieved and config.align_weight:
             parts["alignment"] = steps.retrieved.cosine.sum(1).mean()
@@ -210,7 +210,8 @@ class S2IP(nn.Module):
                 self._kept = key, anchors, functional.normalize(anchors.float(), dim=-1)
         return self._kept[1], self._kept[2]
 
-    def _unfold(self, steps: _Steps, batch: int) -> Tensor:
+    def _unfold(self, steps: _Steps) -> Tensor:
+        batch = steps.scale.mean.shape[0]
         forecast = steps.parts.sum(1).unflatten(0, (batch, -1)).transpose(1, 2)
         if self.norm_scale is not None and self.norm_shift is not None:
             forecast = (forecast - self.norm_shift) / self.norm_scale
