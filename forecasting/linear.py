@@ -46,6 +46,10 @@ class DLinear(nn.Module):
         self.trend_window = config.trend_window
         self.trend = nn.Linear(context, horizon)
         self.rest = nn.Linear(context, horizon)
+        if config.init == "mean":
+            for part in (self.trend, self.rest):
+                nn.init.constant_(part.weight, 1 / context)
+                nn.init.zeros_(part.bias)
 
     def forward(
         self, x: Float[Tensor, "batch context channels"]

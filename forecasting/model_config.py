@@ -46,6 +46,9 @@ class DLinearConfig:
 
     trend_window: int = 25
     """Steps of the moving average, odd."""
+    init: Literal["uniform", "mean"] = "uniform"
+    """Weights at the start: as torch draws them (released code), or 1 / context, so that the first
+    forecast is the window's mean (Time-Series-Library)."""
 
     def __post_init__(self) -> None:
         if self.trend_window < 1 or self.trend_window % 2 == 0:

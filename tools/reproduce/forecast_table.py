@@ -6,8 +6,8 @@
 FOLDER holds ETTh1.csv, ETTm1.csv, exchange_rate.txt.gz and weather.txt.gz. A row is what `foretell
 forecast benchmark` makes of a model, context, horizon and seed, scored once on the test; rows go to
 docs/results/forecast_table.csv, a finished one is never run again, a killed one goes on from its
-checkpoint. `--tune` runs TRIALS instead, scored on validation alone: the learning rates in FITS
-are those with the least validation error of ETTh1, 336 -> 96, seed 0.
+checkpoint. `--tune` runs the trials of TRIED instead, scored on validation alone
+(forecast_tuning.csv); a model is trained as in its trial of least validation error, CHOSEN.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -30,8 +31,10 @@ from forecasting.config import (  # noqa: E402
     FitConfig,
     FitsConfig,
     Name,
+    NetworksConfig,
 )
 from forecasting.data_config import DataConfig  # noqa: E402
+from forecasting.model_config import DLinearConfig  # noqa: E402
 from forecasting.series_data import SeriesData, read_series  # noqa: E402
 from foretell.config import RunOptions, TrainerConfig  # noqa: E402
 from foretell.run import atomic_write  # noqa: E402
@@ -57,9 +60,39 @@ WINDOWS = 2048
 """Training windows of an epoch of the networks, drawn anew each time."""
 WEATHER_WINDOWS = 8192
 """Of nlinear and dlinear on weather."""
-TRIED_RATES = (1e-3, 3e-3, 3e-4)
-RATES: Mapping[str, float] = {}
-"""Of the networks, by validation (forecast_tuning.csv)."""
+
+
+class Trial(NamedTuple):
+    """How a model is trained, and how DLinear starts."""
+
+    fit: FitConfig
+    init: Literal["uniform", "mean"] = "uniform"
+
+
+TRIED: Mapping[str, tuple[Trial, ...]] = {
+    "nlinear": (
+        Trial(FitConfig(lr=5e-4, batch=32, decay=0.9)),
+        Trial(FitConfig(lr=5e-3, batch=32, decay=0.5)),
+        Trial(FitConfig(lr=5e-3, batch=256, decay=0.8)),
+        Trial(FitConfig(lr=1e-3, batch=256, decay=0.8)),
+    ),
+    "dlinear": (
+        Trial(FitConfig(lr=5e-3, batch=256, decay=0.8)),
+        Trial(FitConfig(lr=5e-3, batch=32, decay=0.5)),
+        Trial(FitConfig(lr=5e-3, batch=32, decay=0.5), "mean"),
+        Trial(FitConfig(lr=1e-3, batch=256, decay=0.8), "mean"),
+    ),
+    **dict.fromkeys(
+        NETWORKS,
+        tuple(
+            Trial(FitConfig(lr=rate, max_epochs=15, windows_per_epoch=WINDOWS, decay=0.9))
+            for rate in (1e-3, 3e-3, 3e-4)
+        ),
+    ),
+}
+"""At 336 -> 96 with seed 0: nlinear and dlinear on each file, networks on ETTh1."""
+CHOSEN: Mapping[tuple[str, str], int] = {}
+"""Data and model -> which trial has the least validation error, where it is not the first."""
 COLUMNS = (*METRICS, "commit")
 
 
@@ -84,17 +117,18 @@ def main() -> None:
         "--models", nargs="+", default=[*EVERYWHERE, *NETWORKS], choices=[*EVERYWHERE, *NETWORKS]
     )
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time, a thread each")
-    parser.add_argument("--tune", action="store_true", help="run the trials of the networks")
+    parser.add_argument("--tune", action="store_true", help="run the trials, on validation")
     parser.add_argument("--table", action="store_true", help="run nothing, write the table")
     parser.add_argument("--smoke", action="store_true", help="one short row, written to runs/")
     options = parser.parse_args()
     folder = options.data.resolve()
     if options.tune:
         rows = [
-            cell(folder, "ETTh1", 336, 96, model, 0, rate=rate)
-            for rate in TRIED_RATES
+            cell(folder, name, 336, 96, model, 0, trial=trial)
+            for name in options.only
             for model in options.models
-            if model in NETWORKS
+            if model in TRIED and (name == "ETTh1" or model not in NETWORKS)
+            for trial in range(len(TRIED[model]))
         ]
         Study(TUNING, COLUMNS, jobs=options.jobs).run(rows)
         return
@@ -130,34 +164,37 @@ def places(name: str, model: Name) -> list[tuple[int, int]]:
 
 def cell(
     folder: Path, name: str, context: int, horizon: int, model: Name, seed: int, *,
-    rate: float | None = None,
+    trial: int | None = None,
 ) -> Row:  # fmt: skip
-    """One row; with a rate a trial, scored on validation alone."""
-    fit = FitConfig(
-        lr=rate or RATES.get(model, 1e-3), max_epochs=15, windows_per_epoch=WINDOWS, decay=0.9
-    )
-    fits = FitsConfig(patchtst=fit, mixers=fit)
-    if name == "weather":
-        fits = replace(
-            fits,
-            nlinear=replace(fits.nlinear, windows_per_epoch=WEATHER_WINDOWS),
-            dlinear=replace(fits.dlinear, windows_per_epoch=WEATHER_WINDOWS),
-        )
+    """One row; a trial is scored on validation alone."""
+    fits, networks = FitsConfig(), NetworksConfig()
+    if model in TRIED:
+        source = "ETTh1" if model in NETWORKS else name
+        chosen = CHOSEN.get((source, model), 0) if trial is None else trial
+        fit, init = TRIED[model][chosen]
+        if name == "weather":
+            fit = replace(fit, windows_per_epoch=WEATHER_WINDOWS)
+        family = "mixers" if model in NETWORKS and model != "patchtst" else model
+        fits = replace(fits, **{family: fit})
+        networks = replace(networks, dlinear=DLinearConfig(init=init))
     config = BenchmarkConfig(
         data=DataConfig(path=str(folder / FILES[name])), models=[model], context=context,
-        horizons=[horizon], fits=fits, parts=["test" if rate is None else "val"],
+        horizons=[horizon], networks=networks, fits=fits, parts=["test" if trial is None else "val"],
         trainer=TrainerConfig(threads=1, accelerator="cpu"),
     )  # fmt: skip
-    part = "table" if rate is None else f"rate_{rate:g}"
-    out = RUNS / part / name
+    out = RUNS / ("table" if trial is None else f"trial_{trial}") / name
     row = benchmark_row(
         _data(config.data), config, RunOptions(out=str(out), seed=seed), model, horizon
     )
-    parameters = {**row.parameters, "lr": rate} if rate else row.parameters
-    label = f"{name}/{row.name}" + (f"/lr {rate:g}" if rate else "")
     work = row.work
     assert isinstance(work, partial)
-    return Row(label, parameters, Work(*work.args))
+    if trial is None:
+        return Row(f"{name}/{row.name}", row.parameters, Work(*work.args))
+    settings: dict[str, Cell] = {
+        "trial": trial, "lr": fit.lr, "batch": fit.batch, "decay": fit.decay, "init": init,
+    }  # fmt: skip
+    label = f"{name}/{row.name}/trial {trial}"
+    return Row(label, {**row.parameters, **settings}, Work(*work.args))
 
 
 @cache
