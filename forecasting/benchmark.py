@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from forecasting.config import UNTRAINED, BenchmarkConfig, Name
 from forecasting.evaluation.errors import ForecastErrors
 from forecasting.fit import fit, score
 from forecasting.published import published
+from forecasting.s2ip import S2IP
 from forecasting.series_data import SeriesData, read_series
 from forecasting.table import shown
 from foretell.config import RunOptions
@@ -96,13 +98,24 @@ def benchmark_row(
 
 
 def _fingerprint(series: SeriesData, config: BenchmarkConfig, model: Name) -> str:
-    """Of what a row depends on besides its other columns; the file may move, not change."""
+    """Of what a row depends on besides its other columns; the file may move, not change.
+
+    Options that are off do not count, so that a new one leaves finished rows valid.
+    """
     data = {name: value for name, value in asdict(config.data).items() if name != "path"}
     data["values"] = hashlib.sha256(series.table.values.tobytes()).hexdigest()
     fits = None if model in UNTRAINED else fit_of(model, config.fits)
     networks = getattr(config.networks, model.removesuffix("_tuned"), None)
-    known = repr((data, networks, fits, config.parts))
+    known = repr([data, *(_on(asdict(part)) for part in (networks, fits) if part), config.parts])
     return hashlib.sha256(known.encode()).hexdigest()[:8]
+
+
+def _on(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _on(value) if isinstance(value, Mapping) else value
+        for name, value in options.items()
+        if value is not None and value is not False
+    }
 
 
 def _threads(config: BenchmarkConfig) -> int:
@@ -123,7 +136,11 @@ def run_row(run: Run) -> Mapping[str, Cell]:
         context, network = config.context, _trained(run, data, found)
     for part, prefix in (("test", ""), ("val", "val_")):
         if part in config.parts or part == "val":
-            errors = score(network, data.windows(part, context, horizon))
+            windows = data.windows(part, context, horizon)
+            if part == "val" and run.model not in UNTRAINED:  # those that stopped its training
+                fewer = fit_of(run.model, config.fits).val_windows
+                windows = windows if fewer is None else windows.spaced(fewer)
+            errors = score(network, windows)
             found |= {f"{prefix}mse": errors.mse, f"{prefix}mae": errors.mae}
             found |= {"windows": errors.windows} if part == "test" else {}
     found |= {
@@ -149,6 +166,8 @@ def _trained(run: Run, data: SeriesData, found: dict[str, Cell]) -> nn.Module:
     folder = RunDirectory(run.options.out)
     fitted = fit(network, settings, train, val, config.trainer, folder, run.options)
     found |= fitted._asdict()
+    if isinstance(network, S2IP) and network.gate is not None:
+        found["chosen"] = f"gate {float(network.gate):.3f}"
     return network
 
 

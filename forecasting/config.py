@@ -38,6 +38,8 @@ class FitConfig:
     """Epochs without a better validation error before it stops; the best weights are kept."""
     windows_per_epoch: int | None = None
     """Training windows of an epoch, drawn anew each time; none = all."""
+    val_windows: int | None = None
+    """Validation windows that stop training, evenly spaced over all; none = all."""
     decay: float = 1.0
     """Factor of the learning rate from one epoch to the next, from the third epoch on."""
 
@@ -46,7 +48,7 @@ class FitConfig:
             raise ValueError(
                 f"lr must be positive and decay in (0, 1], got {self.lr} and {self.decay}"
             )
-        for name in ("batch", "max_epochs", "patience", "windows_per_epoch"):
+        for name in ("batch", "max_epochs", "patience", "windows_per_epoch", "val_windows"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

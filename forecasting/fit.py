@@ -199,6 +199,8 @@ def fit(
     steps = max(1, len(train) // config.batch)
     if config.windows_per_epoch is not None:
         steps = min(steps, max(1, config.windows_per_epoch // config.batch))
+    if config.val_windows is not None:
+        val = val.spaced(config.val_windows)
     best = BestEpoch("loss", config.patience, lower_is_better=True)
     settings = replace(trainer_config, max_epochs=config.max_epochs, limit_train_batches=steps)
     estimate = TimeEstimate(type(network).__name__)

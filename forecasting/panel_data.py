@@ -159,11 +159,10 @@ class CovariateWindows(Windows):
     ) -> None:
         super().__init__(table.values[:, None], torch.from_numpy(starts), context, horizon)
         self._table = table
-        self._owner = np.searchsorted(table.panel.starts, starts, side="right") - 1
 
     def gather(self, places: Int[Tensor, " batch"]) -> Any:
         """Windows by their number."""
         _, y = super().gather(places)
-        kept = places.numpy()
-        starts, owner = self.starts.numpy()[kept], self._owner[kept]
+        starts = self.starts[places].numpy()
+        owner = np.searchsorted(self._table.panel.starts, starts, side="right") - 1
         return self._table.inputs(starts, owner, self.context, self.horizon), y

@@ -88,6 +88,14 @@ class S2IP(nn.Module):
         self.head = S2ipHead(
             config.head, prefix=config.retrieved, tokens=tokens, dim=dim, horizon=horizon
         )
+        self.linear = self.gate_logit = None
+        if config.linear_path:
+            self.linear, self.gate_logit = (
+                nn.Linear(context, horizon),
+                nn.Parameter(torch.zeros(())),
+            )
+            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
         self._stl = Stl(config.season) if config.decomposition == "stl" else None
         self.watch: Callable[[Tensor, Retrieved], None] | None = None
         self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None
@@ -117,6 +125,8 @@ class S2IP(nn.Module):
         if config.retrieved and config.align_weight:
             parts["alignment"] = steps.retrieved.cosine.sum(1).mean()
             loss = loss - config.align_weight * parts["alignment"]
+        if self.gate is not None:
+            parts["gate"] = self.gate.detach()
         if config.head == "components":
             whole = (torch.cat([x, y], 1) - steps.scale.mean) / steps.scale.std
             wanted = self._decomposed(_fold(whole))
@@ -126,10 +136,15 @@ class S2IP(nn.Module):
             loss = loss + config.component_weight * parts["components"]
         return loss, parts
 
+    @property
+    def gate(self) -> Float[Tensor, ""] | None:
+        """Share of the linear path in the forecast, none without one."""
+        return None if self.gate_logit is None else self.gate_logit.sigmoid()
+
     @torch.no_grad()
     def prompt(self, x: Float[Tensor, "batch context channels"]) -> Prompt:
         """What the blocks are given; series are batch by channel."""
-        _, tokens = self._tokens(x)
+        _, _, tokens = self._tokens(x)
         found, sequence = self._prompted(tokens)
         return Prompt(tokens, found, sequence)
 
@@ -158,21 +173,25 @@ class S2IP(nn.Module):
         own_units: Tensor = parts * steps.scale.std[:, None] + first * steps.scale.mean[:, None]
         return own_units
 
-    def _tokens(self, x: Tensor) -> tuple[WindowScale, Tensor]:
+    def _tokens(self, x: Tensor) -> tuple[WindowScale, Tensor, Tensor]:
+        """Scale, normed series [series, time], tokens [series, tokens, dim]."""
         config = self.config
         if x.shape[1] != self.context:
             raise ValueError(f"x must have {self.context} steps, got {x.shape[1]}")
         normed, scale = normalise(x)
         if self.norm_scale is not None and self.norm_shift is not None:
             normed = normed * self.norm_scale + self.norm_shift
-        parts = self._decomposed(_fold(normed))
-        patches = cut_patches(parts, config.patch_length, config.stride)
-        return scale, self.embed(patches.transpose(1, 2).flatten(2))  # [series, tokens, dim]
+        series = _fold(normed)
+        patches = cut_patches(self._decomposed(series), config.patch_length, config.stride)
+        return scale, series, self.embed(patches.transpose(1, 2).flatten(2))
 
     def _steps(self, x: Tensor) -> _Steps:
-        scale, tokens = self._tokens(x)
+        scale, series, tokens = self._tokens(x)
         found, sequence = self._prompted(tokens)
-        return _Steps(scale, found, self.head(self.blocks(sequence)))
+        parts = self.head(self.blocks(sequence))
+        if self.linear is not None and self.gate is not None:
+            parts = self.gate * self.linear(series)[:, None] + (1 - self.gate) * parts
+        return _Steps(scale, found, parts)
 
     def _decomposed(self, series: Tensor) -> Tensor:
         """[series, time] -> [series, parts, time]."""

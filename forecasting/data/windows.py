@@ -1,5 +1,6 @@
 """Windows of one contiguous table, gathered by index: no copy a sample, no collate."""
 
+import copy
 from collections.abc import Iterator
 
 import numpy as np
@@ -58,6 +59,15 @@ class Windows(Dataset[Batch]):
     def num_channels(self) -> int:
         """Channels of the table."""
         return self._view.shape[1]
+
+    def spaced(self, count: int) -> "Windows":
+        """At most so many of the windows, evenly spaced from the first to the last."""
+        if count >= len(self):
+            return self
+        kept = torch.linspace(0, len(self) - 1, count).round().long()
+        chosen = copy.copy(self)
+        chosen.starts, chosen._rows = self.starts[kept], self._rows[kept]
+        return chosen
 
     def gather(self, places: Int[Tensor, " batch"]) -> Batch:
         """Windows by their number, 0 being the first of the part."""

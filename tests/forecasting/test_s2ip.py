@@ -263,3 +263,33 @@ def test_learns_two_seasons_better_than_repeating_them() -> None:
         with torch.no_grad():
             found = functional.mse_loss(network.eval()(x), y).item()
         assert found < 0.5 * naive, (kind, found, naive)
+
+
+def test_gated_linear_path() -> None:
+    network = _build(replace(CONFIG, linear_path=True))
+    plain = _build()
+    assert network.gate is not None and network.linear is not None and plain.gate is None
+    x = torch.randn(2, CONTEXT, CHANNELS).cumsum(1)
+    mean, std = x.mean(1, keepdim=True), torch.sqrt(x.var(1, keepdim=True, correction=0) + 1e-5)
+    assert float(network.gate) == 0.5
+    with torch.no_grad():  # alone, and not at all
+        network.linear.weight.normal_()
+        network.gate_logit.fill_(100.0)
+        alone = network.linear(((x - mean) / std).transpose(1, 2)).transpose(1, 2) * std + mean
+        torch.testing.assert_close(network(x), alone, rtol=1e-4, atol=1e-4)
+        network.gate_logit.fill_(-100.0)
+        state = {
+            name: value
+            for name, value in network.state_dict().items()
+            if "linear." not in name or name.startswith("head")
+        }
+        state.pop("gate_logit")
+        plain.load_state_dict(state)
+        torch.testing.assert_close(network(x), plain(x))
+    network.gate_logit.data.zero_()
+    loss, parts = network.loss(x, torch.randn(2, HORIZON, CHANNELS))
+    loss.backward()
+    assert float(parts["gate"]) == 0.5
+    assert network.gate_logit.grad is not None and float(network.gate_logit.grad.abs()) > 0
+    with pytest.raises(ValueError, match="linear_path has no components"):
+        replace(CONFIG, linear_path=True, head="components")

@@ -44,3 +44,13 @@ def test_windows_that_leave_the_table() -> None:
         Windows(torch.randn(40, 1), range(7, 20), 8, 5)
     with pytest.raises(ValueError, match="leave a table of 40 rows"):
         Windows(torch.randn(40, 1), range(8, 37), 8, 5)
+
+
+def test_evenly_spaced_windows() -> None:
+    values = torch.arange(40.0)[:, None]
+    whole = Windows(values, range(4, 37), 4, 3)
+    few = whole.spaced(5)
+    assert few.starts.tolist() == [4, 12, 20, 28, 36] and len(whole) == 33
+    x, y = few.gather(torch.tensor([1]))
+    assert x.flatten().tolist() == [8, 9, 10, 11] and y.flatten().tolist() == [12, 13, 14]
+    assert whole.spaced(33) is whole
