@@ -161,6 +161,9 @@ def _trained(run: Run, data: SeriesData, found: dict[str, Cell]) -> nn.Module:
         return network.fit(_train_rows(data), penalty=config.networks.ridge.penalty)
     if run.model in UNTRAINED:
         return network
+    if isinstance(network, S2IP) and config.networks.s2ip.linear_path == "ridge":
+        ridge = Ridge(config.context, horizon).fit(_train_rows(data))
+        network.set_linear_path(ridge.weight)
     settings = fit_of(run.model, config.fits)
     train, val = (data.windows(part, config.context, horizon) for part in ("train", "val"))
     folder = RunDirectory(run.options.out)

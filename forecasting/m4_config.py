@@ -67,6 +67,8 @@ class M4Config:
             raise ValueError(f"models needs one entry or more, none twice, got {self.models}")
         if self.jobs < 1 or self.cuts < 1 or (self.context is not None and self.context < 1):
             raise ValueError("context, cuts and jobs must be at least 1")
+        if self.networks.s2ip.linear_path == "ridge":
+            raise ValueError("networks.s2ip.linear_path ridge is not solved for on M4: use trained")
         if self.history is not None and self.history <= 0:
             raise ValueError(f"history must be positive, got {self.history}")
         if self.mase_weight < 0 or (self.mase_weight and self.scaling != "season"):

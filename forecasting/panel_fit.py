@@ -16,6 +16,7 @@ from forecasting.fitted import Fitted
 from forecasting.forecaster_config import ForecasterConfig
 from forecasting.intervals import Conformal
 from forecasting.panel_data import PanelParts, PanelTable, SeriesScale
+from forecasting.s2ip import S2IP
 from foretell.config import RunOptions
 from foretell.errors import UserError
 from foretell.run import RunDirectory
@@ -53,6 +54,10 @@ def fit_panel(panel: Panel, config: ForecasterConfig, *, val_size: int, seed: in
         if isinstance(model, Ridge):
             _solve(model, parts, table, scale, config)
         elif name not in UNTRAINED:
+            if isinstance(model, S2IP) and config.networks.s2ip.linear_path == "ridge":
+                ridge = Ridge(config.context, config.horizon)
+                _solve(ridge, parts, table, scale, config)
+                model.set_linear_path(ridge.weight)
             _train(name, model, parts, table, config, seed)
         models[name] = model.eval()
         conformal[name] = _calibrated(model, parts, table, config)

@@ -89,13 +89,13 @@ class S2IP(nn.Module):
             config.head, prefix=config.retrieved, tokens=tokens, dim=dim, horizon=horizon
         )
         self.linear = self.gate_logit = None
-        if config.linear_path:
-            self.linear, self.gate_logit = (
-                nn.Linear(context, horizon),
-                nn.Parameter(torch.zeros(())),
-            )
-            nn.init.zeros_(self.linear.weight)
-            nn.init.zeros_(self.linear.bias)
+        if config.linear_path != "none":
+            self.gate_logit = nn.Parameter(torch.zeros(()))
+            self.linear = nn.Linear(context, horizon, bias=config.linear_path == "trained")
+            for weight in self.linear.parameters():
+                nn.init.zeros_(weight)
+            if config.linear_path == "ridge":
+                self.linear.requires_grad_(False)
         self._stl = Stl(config.season) if config.decomposition == "stl" else None
         self.watch: Callable[[Tensor, Retrieved], None] | None = None
         self._kept: tuple[tuple[int, ...], Tensor, Tensor] | None = None
@@ -140,6 +140,18 @@ class S2IP(nn.Module):
     def gate(self) -> Float[Tensor, ""] | None:
         """Share of the linear path in the forecast, none without one."""
         return None if self.gate_logit is None else self.gate_logit.sigmoid()
+
+    @torch.no_grad()
+    def set_linear_path(self, weight: Float[Tensor, "horizon context"]) -> None:
+        """Put a solved map into the linear path; scaling a window scales its forecast alike, so
+        that the map of centred windows is that of normed ones.
+
+        Raises:
+            ValueError: There is no path for it.
+        """
+        if self.linear is None or self.config.linear_path != "ridge":
+            raise ValueError("linear_path is not ridge: nothing to set")
+        self.linear.weight.copy_(weight)
 
     @torch.no_grad()
     def prompt(self, x: Float[Tensor, "batch context channels"]) -> Prompt:

@@ -108,9 +108,10 @@ class S2ipConfig:
     trend, season and residual."""
     component_weight: float = 0.1
     """components: weight of the parts' own errors in the training loss."""
-    linear_path: bool = False
+    linear_path: Literal["none", "trained", "ridge"] = "none"
     """Not published: the forecast is g times a linear map of the normed context plus 1 - g times
-    that of the blocks, with one trained gate g."""
+    that of the blocks, with one trained gate g. ridge = the map is solved for from the training
+    rows before training, and stays."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
 
     def __post_init__(self) -> None:
@@ -128,7 +129,7 @@ class S2ipConfig:
             )
         if self.decomposition == "none" and self.head == "components":
             raise ValueError("head components needs a decomposition")
-        if self.linear_path and self.head == "components":
+        if self.linear_path != "none" and self.head == "components":
             raise ValueError("linear_path has no components: choose another head")
         if self.head != "components" and self.component_weight != 0.1:
             raise ValueError(f"component_weight has no effect with head {self.head}: drop it")

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from forecasting.backbone import wrap
+from forecasting.baselines.ridge import Ridge
 from forecasting.decomposition import decompose
 from forecasting.language_model import word_embeddings
 from forecasting.s2ip import S2IP
@@ -266,7 +267,7 @@ def test_learns_two_seasons_better_than_repeating_them() -> None:
 
 
 def test_gated_linear_path() -> None:
-    network = _build(replace(CONFIG, linear_path=True))
+    network = _build(replace(CONFIG, linear_path="trained"))
     plain = _build()
     assert network.gate is not None and network.linear is not None and plain.gate is None
     x = torch.randn(2, CONTEXT, CHANNELS).cumsum(1)
@@ -292,4 +293,18 @@ def test_gated_linear_path() -> None:
     assert float(parts["gate"]) == 0.5
     assert network.gate_logit.grad is not None and float(network.gate_logit.grad.abs()) > 0
     with pytest.raises(ValueError, match="linear_path has no components"):
-        replace(CONFIG, linear_path=True, head="components")
+        replace(CONFIG, linear_path="trained", head="components")
+
+
+def test_a_solved_linear_path_stays() -> None:
+    network = _build(replace(CONFIG, linear_path="ridge"))
+    x = torch.randn(2, CONTEXT, CHANNELS).cumsum(1)
+    ridge = Ridge(CONTEXT, HORIZON)
+    ridge.weight.normal_(0, 0.1)
+    network.set_linear_path(ridge.weight)
+    assert network.gate_logit is not None and network.linear is not None
+    network.gate_logit.data.fill_(100.0)
+    torch.testing.assert_close(network(x), ridge(x), rtol=1e-4, atol=1e-4)
+    assert not network.linear.weight.requires_grad
+    with pytest.raises(ValueError, match="linear_path is not ridge"):
+        _build().set_linear_path(ridge.weight)
