@@ -1,6 +1,5 @@
 """The training loop around a forecaster: Lightning steps, all validation windows, best epoch."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -99,21 +98,39 @@ class SeriesModule(lightning.LightningModule):
         self.errors.update(y, forecast(self.network, x))
 
     def on_validation_epoch_end(self) -> None:
-        found, loss = {"mse": self.errors.mse, "mae": self.errors.mae}, self.loss
+        errors, loss = self.errors, self.loss
+        if self.trainer.world_size > 1:
+            errors = errors.summed(self.trainer.strategy.reduce, self.device)
+        found = {"mse": errors.mse, "mae": errors.mae}
         if loss.kind == "smape":
-            found |= {"smape": self.errors.smape}
+            found |= {"smape": errors.smape}
         found["loss"] = found[loss.kind] + loss.mae_weight * found["mae"]
         self.log_dict({f"val/{name}": value for name, value in found.items()})
 
     def train_dataloader(self) -> ResumableLoader:
         """Windows in a new order each epoch; what does not fill the last batch waits for another
         order."""
-        sampler = EpochSampler(len(self.train_windows), self.config.batch, seed=self.seed)
+        world = self.trainer.world_size
+        own, rest = divmod(self.config.batch, world)
+        if rest:
+            raise UserError(
+                f"a batch of {self.config.batch} windows cannot be shared by {world} processes: "
+                "choose a multiple"
+            )
+        sampler = EpochSampler(
+            len(self.train_windows), own, seed=self.seed, rank=self.trainer.global_rank,
+            world_size=world,
+        )  # fmt: skip
         return ResumableLoader(self.train_windows, sampler, collate_fn=_as_is)
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Every window once."""
-        return DataLoader(_InOrder(self.val_windows), batch_size=None, collate_fn=_as_is)
+        """Every window once, shared by the processes."""
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        count = len(self.val_windows)
+        if count < world:
+            raise UserError(f"{count} validation windows cannot be shared by {world} processes")
+        own = _InOrder(self.val_windows, range(count * rank // world, count * (rank + 1) // world))
+        return DataLoader(own, batch_size=None, collate_fn=_as_is)
 
     def configure_optimizers(self) -> Any:
         """Adam; the rate falls by `decay` from the third epoch on."""
@@ -127,21 +144,18 @@ class SeriesModule(lightning.LightningModule):
 
 
 class _InOrder(Dataset[Batch]):
-    """Batches of windows in their order, the last one smaller."""
+    """Batches of some of the windows in their order, the last one smaller."""
 
-    def __init__(self, windows: Windows) -> None:
-        self.windows = windows
+    def __init__(self, windows: Windows, share: range) -> None:
+        self.windows, self.share = windows, share
+        self.starts = range(share.start, share.stop, SCORED_BATCH)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.windows) / SCORED_BATCH)
+        return len(self.starts)
 
     def __getitem__(self, place: int) -> Batch:
-        if place >= len(self):
-            raise IndexError(place)
-        first = place * SCORED_BATCH
-        return self.windows.gather(
-            torch.arange(first, min(first + SCORED_BATCH, len(self.windows)))
-        )
+        start = self.starts[place]
+        return self.windows.gather(torch.arange(start, min(start + SCORED_BATCH, self.share.stop)))
 
 
 def batch_loss(

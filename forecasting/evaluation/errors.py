@@ -1,12 +1,14 @@
 """Squared, absolute and symmetric error over windows, steps and channels; lower is better.
 
 MSE = mean (y - f)^2, MAE = mean |y - f|, sMAPE = 200 mean |y - f| / (|y| + |f|) in percent, 0/0 =
-0: sums in float64 over counts. Means of batch means differ
-as soon as the last batch is smaller, and dropping it changes published numbers in the second digit.
+0: sums in float64 over counts. Means of batch means differ as soon as the last batch is smaller,
+and dropping it changes published numbers in the second digit.
 No window: an error, never a number.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float64
@@ -60,6 +62,18 @@ class ForecastErrors:
             self.symmetric + other.symmetric,
             self.windows + other.windows,
         )
+
+    def summed(self, reduce: Callable[..., Any], device: torch.device | str) -> "ForecastErrors":
+        """Of all processes together.
+
+        Args:
+            reduce: Of a Lightning strategy.
+            device: Where its processes exchange tensors.
+        """
+        count = torch.full_like(self.squared, self.windows)
+        packed = torch.stack([self.squared, self.absolute, self.symmetric, count]).to(device)
+        squared, absolute, symmetric, windows = reduce(packed, reduce_op="sum").cpu().unbind()
+        return ForecastErrors(squared, absolute, symmetric, int(windows[0, 0]))
 
     @property
     def mse(self) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_models import saved
 
 from forecasting.config import BenchmarkConfig
 from foretell.cli import main
@@ -104,7 +105,14 @@ def test_another_file_of_the_same_name_is_refused(
 
 
 def test_validation_alone_never_scores_the_test(file: Path, tmp_path: Path) -> None:
-    """Wrecking the test rows changes no number of a ranking on validation."""
+    """Wrecking the test rows changes no number of a ranking on validation: no scaler, selection,
+    anchor or normaliser sees them."""
+    tiny = (
+        "--networks.s2ip.backbone.model", str(saved(tmp_path / "gpt2")),
+        "--networks.s2ip.backbone.layers", "2", "--networks.s2ip.anchors.count", "12",
+        "--networks.s2ip.trend_window", "12", "--fits.s2ip.max_epochs", "1",
+        "--fits.s2ip.windows_per_epoch", "32", "--horizons", "12",
+    )  # fmt: skip
     frame = pd.read_csv(file)
     frame.loc[480:, ["a", "b"]] = 1e6
     wrecked = tmp_path / "wrecked" / "mine.csv"
@@ -113,8 +121,8 @@ def test_validation_alone_never_scores_the_test(file: Path, tmp_path: Path) -> N
     found = []
     for place, path in enumerate((file, wrecked)):
         out = tmp_path / f"run_{place}"
-        assert _run(path, out, "--models", "ridge_tuned,dlinear", "--parts", "val",
-                    "--networks.ridge.contexts", "48") == 0  # fmt: skip
+        words = ("--models", "ridge_tuned,dlinear,s2ip", "--parts", "val")
+        assert _run(path, out, *words, "--networks.ridge.contexts", "48", *tiny) == 0
         found.append(_rows(out))
     for one, two in zip(*found, strict=True):
         assert one["mse"] == one["windows"] == "" and one["chosen"] == two["chosen"]

@@ -1,11 +1,13 @@
 """train, predict and backtest from the command line on a user's own file with missing hours."""
 
 import json
+import socket
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_models import saved
 
 from foretell.cli import main
 
@@ -60,6 +62,31 @@ def test_train_then_predict_the_real_future(
     words = ("--model", str(run / "model"), "--data.path", str(tmp_path / "new.parquet"))
     assert _run("predict", again, *words, "--format", "parquet", "--level", "[]") == 0
     assert pd.read_parquet(again / "forecast.parquet").unique_id.unique().tolist() == ["new"]
+
+
+def test_everything_works_without_a_network(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection was tried")
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    words = (
+        "--data.path", str(file), "--fill", "ffill", "--models", "s2ip", "--horizon", "12",
+        "--context", "48", "--freq", "h", "--networks.s2ip.anchors.count", "12",
+        "--networks.s2ip.backbone.layers", "2", "--networks.s2ip.trend_window", "12",
+        "--fits.s2ip.max_epochs", "1", "--fits.s2ip.windows_per_epoch", "32",
+    )  # fmt: skip
+    model = str(saved(tmp_path / "gpt2"))
+    run, out = tmp_path / "run", tmp_path / "out"
+    assert _run("train", run, *words, "--networks.s2ip.backbone.model", model) == 0
+    assert _run("predict", out, "--model", str(run / "model")) == 0
+    capsys.readouterr()
+    named = ("--networks.s2ip.backbone.model", "nobody/nothing")
+    assert _run("train", tmp_path / "none", *words, *named) == 2
+    told = capsys.readouterr().err
+    assert "no language model 'nobody/nothing'; tried: folder" in told and told.count("\n") == 1
 
 
 def test_backtest(file: Path, tmp_path: Path) -> None:
