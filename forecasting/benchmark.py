@@ -18,9 +18,16 @@ import torch
 from jaxtyping import Float64
 from torch import nn
 
+from forecasting.ablations import ABLATIONS, Shuffled, ablated
 from forecasting.baselines.ridge import Ridge, ridge_trials
 from forecasting.build import build_forecaster, count_weights, fit_of
-from forecasting.config import UNTRAINED, BenchmarkConfig, Name
+from forecasting.config import (
+    CHEAP_ABLATIONS,
+    UNTRAINED,
+    Ablation,
+    BenchmarkConfig,
+    Name,
+)
 from forecasting.evaluation.errors import ForecastErrors
 from forecasting.fit import fit, score
 from forecasting.published import published
@@ -50,6 +57,8 @@ class Run:
     options: RunOptions
     model: Name
     horizon: int
+    ablation: Ablation | None = None
+    """Of s2ip, whose networks in `config` are ablated already."""
 
 
 def run(config: BenchmarkConfig, options: RunOptions) -> None:
@@ -68,9 +77,10 @@ def run(config: BenchmarkConfig, options: RunOptions) -> None:
             )
     folder = RunDirectory.create("forecast-benchmark", config, options)
     rows = [
-        benchmark_row(data, config, replace(options, seed=seed, seeds=1), model, horizon)
+        benchmark_row(data, config, replace(options, seed=seed, seeds=1), model, horizon, ablation)
         for horizon in config.horizons
         for model in config.models
+        for ablation in _beside(model, config)
         for seed in range(options.seed, options.seed + options.seeds)
         if model not in UNTRAINED or seed == options.seed
     ]
@@ -82,16 +92,35 @@ def run(config: BenchmarkConfig, options: RunOptions) -> None:
     _log.info("%s", page)
 
 
+def _beside(model: Name, config: BenchmarkConfig) -> Sequence[Ablation | None]:
+    if model != "s2ip":
+        return (None,)
+    own = config.networks.s2ip.backbone.kind
+    wanted = ABLATIONS if config.ablate else CHEAP_ABLATIONS
+    return (None, *(ablation for ablation in wanted if ablation != own))
+
+
 def benchmark_row(
-    data: SeriesData, config: BenchmarkConfig, options: RunOptions, model: Name, horizon: int
+    data: SeriesData,
+    config: BenchmarkConfig,
+    options: RunOptions,
+    model: Name,
+    horizon: int,
+    ablation: Ablation | None = None,
 ) -> Row:
     """The row of a study that `run_row` fills, named model/context/horizon(/seed)."""
+    label: str = model
+    if ablation is not None:
+        label = f"{model}-{ablation}"
+        s2ip = ablated(config.networks.s2ip, ablation)
+        config = replace(config, networks=replace(config.networks, s2ip=s2ip))
     seed = None if model in UNTRAINED else options.seed
-    name = f"{model}/{config.context}/{horizon}" + ("" if seed is None else f"/{seed}")
+    name = f"{label}/{config.context}/{horizon}" + ("" if seed is None else f"/{seed}")
     own = Path(options.out) / "runs" / name.replace("/", "_")
-    run = Run(config, replace(options, out=str(own), resume="auto", quiet=True), model, horizon)
+    kept = replace(options, out=str(own), resume="auto", quiet=True)
+    run = Run(config, kept, model, horizon, ablation)
     parameters: dict[str, Cell] = {
-        "data": data.table.name, "model": model, "context": config.context, "horizon": horizon,
+        "data": data.table.name, "model": label, "context": config.context, "horizon": horizon,
         "seed": seed, "settings": _fingerprint(data, config, model),
     }  # fmt: skip
     return Row(name, parameters, partial(run_row, run))
@@ -134,6 +163,8 @@ def run_row(run: Run) -> Mapping[str, Cell]:
         context, network = tuned_ridge(data, config, horizon, found)
     else:
         context, network = config.context, _trained(run, data, found)
+    if run.ablation == "shuffled":
+        network = Shuffled(network, context)
     for part, prefix in (("test", ""), ("val", "val_")):
         if part in config.parts or part == "val":
             windows = data.windows(part, context, horizon)
@@ -216,7 +247,12 @@ def markdown_table(rows: Sequence[Mapping[str, str]], data: str, config: Benchma
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for horizon in config.horizons:
-        for model in config.models:
+        labels = [
+            model if ablation is None else f"{model}-{ablation}"
+            for model in config.models
+            for ablation in _beside(model, config)
+        ]
+        for model in labels:
             own = [row for row in rows if _is(row, model, config.context, horizon)]
             if own:
                 lines.append(_line(own, data, model, config.context, horizon))
@@ -224,7 +260,7 @@ def markdown_table(rows: Sequence[Mapping[str, str]], data: str, config: Benchma
 
 
 def _line(
-    rows: Sequence[Mapping[str, str]], data: str, model: Name, context: int, horizon: int
+    rows: Sequence[Mapping[str, str]], data: str, model: str, context: int, horizon: int
 ) -> str:
     known = published(data, model, context, horizon)
     first = rows[0]

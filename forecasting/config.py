@@ -18,6 +18,16 @@ Name = Literal[
     "last", "seasonal_naive", "drift", "ridge", "ridge_tuned", "nlinear", "dlinear", "patchtst",
     "s2ip", "lstm", "lssl", "mamba2", "aaren", "titans",
 ]  # fmt: skip
+Ablation = Literal[
+    "none", "attention", "block", "random", "random_anchors", "no_prefix", "no_decomposition",
+    "shuffled",
+]  # fmt: skip
+CHEAP_ABLATIONS: tuple[Ablation, ...] = ("none", "attention", "block")
+"""Of S2IP-LLM: without a language model, always beside it."""
+DEAR_ABLATIONS: tuple[Ablation, ...] = (
+    "random", "random_anchors", "no_prefix", "no_decomposition", "shuffled",
+)  # fmt: skip
+"""As slow as itself."""
 CONTEXT_ALIASES = ("look_back", "lookback", "input_size")
 """Other names of `context` on the way in."""
 UNTRAINED = ("last", "seasonal_naive", "drift", "ridge", "ridge_tuned")
@@ -105,6 +115,9 @@ class BenchmarkConfig:
     """Future steps, a table row each, such as 96,192."""
     networks: NetworksConfig = field(default_factory=NetworksConfig)
     fits: FitsConfig = field(default_factory=FitsConfig)
+    ablate: bool = False
+    """With s2ip: rows for each part left out that take as long as itself, s2ip-random and others;
+    those without a language model stand beside it in any case."""
     parts: list[Literal["val", "test"]] = field(default_factory=lambda: ["test"])
     """Which windows are scored; [val] alone ranks variants without a look at the test."""
     jobs: int = 1

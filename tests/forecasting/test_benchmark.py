@@ -129,6 +129,27 @@ def test_validation_alone_never_scores_the_test(file: Path, tmp_path: Path) -> N
         assert (one["val_mse"], one["val_mae"]) == (two["val_mse"], two["val_mae"])
 
 
+def test_parts_of_s2ip_left_out(file: Path, tmp_path: Path) -> None:
+    out, cheap = tmp_path / "run", ("s2ip", "s2ip-none", "s2ip-attention", "s2ip-block")
+    words = (
+        "--models", "s2ip", "--networks.s2ip.backbone.model", str(saved(tmp_path / "gpt2")),
+        "--networks.s2ip.backbone.layers", "1", "--networks.s2ip.anchors.count", "12",
+        "--networks.s2ip.trend_window", "12", "--fits.s2ip.max_epochs", "1",
+        "--fits.s2ip.windows_per_epoch", "32", "--horizons", "12",
+    )  # fmt: skip
+    assert _run(file, out, *words) == 0
+    assert [row["model"] for row in _rows(out)] == [*cheap]
+    assert _run(file, out, *words, "--ablate") == 0
+    rows = {row["model"]: row for row in _rows(out)}
+    dear = ("random", "random_anchors", "no_prefix", "no_decomposition", "shuffled")
+    assert list(rows) == [*cheap, *(f"s2ip-{name}" for name in dear)]
+    assert len({row["mse"] for row in rows.values()}) == len(rows)
+    assert float(rows["s2ip-shuffled"]["mse"]) > float(rows["s2ip"]["mse"])
+    assert int(rows["s2ip-none"]["weights"]) < int(rows["s2ip"]["weights"])
+    page = (out / "table.md").read_text()
+    assert "| 12 | s2ip-no_prefix | " in page
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
