@@ -1,12 +1,13 @@
 """`foretell forecast backtest`: forecasts of the last windows beside what came."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from forecasting.data.panel import Layout
+from forecasting.data.panel import Layout, Panel
 from forecasting.figures import draw_forecasts
 from forecasting.forecaster import Forecaster
 from forecasting.forecaster_config import BacktestConfig
@@ -36,9 +37,14 @@ def run(config: BacktestConfig, options: RunOptions) -> None:
     )  # fmt: skip
     layout, models = forecaster.layout(None), list(forecaster.models)
     write_frame(found, folder.path / "backtest.csv")
-    errors = series_errors(found, layout, models)
+    assert forecaster.fitted is not None
+    scales = naive_errors(forecaster.fitted.panel, found, layout, config.season)
+    errors = series_errors(found, layout, models, scales)
     write_frame(errors, folder.path / "errors.csv")
-    scores = {f"test/{name}/rmae": relative(errors, name) for name in models}
+    scores: dict[str, float | None] = {}
+    for name in models:
+        scores[f"test/{name}/rmae"] = relative(errors, name)
+        scores[f"test/{name}/mase"] = mean_mase(errors, name)
     if config.level:
         intervals = interval_table(found, layout, models, config.level)
         write_frame(intervals, folder.path / "intervals.csv")
@@ -57,27 +63,54 @@ def run(config: BacktestConfig, options: RunOptions) -> None:
     _log.info("%s", errors.to_string(index=False))
 
 
-def series_errors(found: pd.DataFrame, layout: Layout, models: Sequence[str]) -> pd.DataFrame:
-    """MAE and RMSE of every series and model, in the series' units."""
+def naive_errors(
+    panel: Panel, found: pd.DataFrame, layout: Layout, season: int
+) -> Mapping[Any, float]:
+    """Mean |y_t - y_(t-m)| of every series up to its first cutoff, m = season; the scale of MASE.
+
+    A series without m + 1 such rows has NaN.
+    """
+    first = found.groupby(layout.id)["cutoff"].min()
+    scales = {}
+    for place, series in enumerate(panel.ids.tolist()):
+        rows = slice(panel.starts[place], panel.starts[place + 1])
+        known = panel.values[rows][panel.stamps[rows] <= first[series]]
+        changes = np.abs(known[season:] - known[:-season])
+        scales[series] = float(changes.mean()) if len(changes) else float("nan")
+    return scales
+
+
+def series_errors(
+    found: pd.DataFrame, layout: Layout, models: Sequence[str], scales: Mapping[Any, float]
+) -> pd.DataFrame:
+    """MAE and RMSE of every series and model, in the series' units, and MASE without units."""
     rows = []
     for series, own in found.groupby(layout.id, sort=False):
         for name in models:
             error = own[layout.target] - own[name]
+            mae, scale = float(error.abs().mean()), scales[series]
             rows.append({
-                "series": series, "model": name, "mae": float(error.abs().mean()),
-                "rmse": float(np.sqrt((error**2).mean())), "values": len(own),
+                "series": series, "model": name, "mae": mae,
+                "rmse": float(np.sqrt((error**2).mean())),
+                "mase": mae / scale if scale > 0 else None, "values": len(own),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def relative(errors: pd.DataFrame, model: str) -> float:
+def relative(errors: pd.DataFrame, model: str) -> float | None:
     """Mean over series of the MAE over that of the last value: units differ, ratios do not.
 
-    A series on which the last value errs by nothing is left out.
+    A series on which the last value errs by nothing is left out; none where all are.
     """
     table = errors.pivot(index="series", columns="model", values="mae")
     kept = table[table["last"] > 0]
-    return float((kept[model] / kept["last"]).mean())
+    return float((kept[model] / kept["last"]).mean()) if len(kept) else None
+
+
+def mean_mase(errors: pd.DataFrame, model: str) -> float | None:
+    """Mean over series; those whose scale is 0 or unknown are left out, none where all are."""
+    kept = errors[errors.model == model].mase.dropna()
+    return float(kept.mean()) if len(kept) else None
 
 
 def interval_table(

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from tiny_models import saved
 
+from forecasting.backtest import mean_mase, relative
 from foretell.cli import main
 
 SIZES = ("--models", "ridge", "--horizon", "12", "--context", "48", "--freq", "h", "--season", "24")
@@ -100,6 +101,10 @@ def test_backtest(file: Path, tmp_path: Path) -> None:
     north = found[found.unique_id == "north"]
     own = errors[(errors.series == "north") & (errors.model == "ridge")]
     assert own.mae.item() == pytest.approx((north.y - north.ridge).abs().mean())
+    known = pd.read_csv(file, parse_dates=["ds"]).set_index("ds").query("unique_id == 'north'").y
+    known = known.asfreq("h").ffill()[: str(pd.to_datetime(north.cutoff).min())]
+    scale = known.diff(24).abs().mean()
+    assert own.mase.item() == pytest.approx(own.mae.item() / scale)
     intervals = pd.read_csv(out / "intervals.csv")
     assert {"all", "1", "2", "3", "4"} == set(intervals.quarter.astype(str))
     chosen = intervals[(intervals.model == "ridge") & (intervals.level == 80)]
@@ -107,9 +112,19 @@ def test_backtest(file: Path, tmp_path: Path) -> None:
     inside = (found["ridge-lo-80"] <= found.y) & (found.y <= found["ridge-hi-80"])
     assert whole.coverage_pct.item() == pytest.approx(100 * inside.mean())
     metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["test/ridge/mase/mean"] == pytest.approx(
+        errors[errors.model == "ridge"].mase.mean()
+    )
     assert metrics["test/last/rmae/mean"] == 1.0 and metrics["test/ridge/rmae/mean"] < 1.0
     assert metrics["test/ridge/80/coverage_pct/mean"] == pytest.approx(whole.coverage_pct.item())
     assert (out / "figures" / "backtest.png").is_file()
+
+
+def test_series_that_never_change_have_no_relative_error() -> None:
+    errors = pd.DataFrame({
+        "series": ["a", "a"], "model": ["last", "ridge"], "mae": [0.0, 0.0], "mase": [None, None],
+    })  # fmt: skip
+    assert relative(errors, "ridge") is None and mean_mase(errors, "ridge") is None
 
 
 def test_wide_files_are_made_long(tmp_path: Path) -> None:
