@@ -1,5 +1,7 @@
 """Every forecaster: shapes, what may be permuted or rescaled, and independent references."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -164,6 +166,26 @@ def test_steps_as_tokens_and_last_head() -> None:
         torch.testing.assert_close(network(x), wanted)
     with pytest.raises(ValueError, match="no effect with tokens step"):
         MixerForecasterConfig(tokens="step", stride=4)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "lssl", "mamba2", "aaren", "titans"])
+def test_a_stream_equals_a_pass_with_the_first_windows_statistics(kind: Any) -> None:
+    config = MixerForecasterConfig(mixer_preset(kind), tokens="step", head="last", dim=8)
+    torch.manual_seed(0)
+    network = MixerForecaster(CONTEXT, HORIZON, config).eval()
+    x = torch.randn(2, CONTEXT + 5, CHANNELS).cumsum(1)
+    with torch.no_grad():
+        first, stream = network.start(x[:, :CONTEXT])
+        torch.testing.assert_close(first, network(x[:, :CONTEXT]))
+        for place in range(CONTEXT, CONTEXT + 5):
+            found, stream = network.step(x[:, place], stream)
+            normed = (x[:, : place + 1] - stream.scale.mean) / stream.scale.std
+            mixed, _ = network.mixer(network.embed(normed.transpose(1, 2).flatten(0, 1)[..., None]))
+            wanted = network.head(mixed[:, -1]).unflatten(0, (2, CHANNELS)).transpose(1, 2)
+            torch.testing.assert_close(found, restore(wanted, stream.scale), rtol=1e-4, atol=1e-4)
+    patches = MixerForecaster(CONTEXT, HORIZON, MixerForecasterConfig(mixer_preset(kind)))
+    with pytest.raises(ValueError, match="streaming needs tokens step, head last"):
+        patches.start(x)
 
 
 def test_sizes_that_do_not_fit() -> None:
