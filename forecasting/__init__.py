@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from forecasting.baselines.ridge import Ridge
     from forecasting.config import BenchmarkConfig, FitConfig, FitsConfig, NetworksConfig
     from forecasting.data.m4 import read_m4
+    from forecasting.data.panel import melt_wide
     from forecasting.data.wide_files import read_wide
     from forecasting.data_config import DataConfig
     from forecasting.decomposition import decompose
@@ -56,6 +57,7 @@ __all__ = [
     "S2ipConfig",
     "Stl",
     "decompose",
+    "melt_wide",
     "read_m4",
     "read_wide",
 ]
@@ -85,6 +87,7 @@ _HOME = {
     "S2ipConfig": "forecasting.s2ip_config",
     "Stl": "forecasting.stl",
     "decompose": "forecasting.decomposition",
+    "melt_wide": "forecasting.data.panel",
     "read_m4": "forecasting.data.m4",
     "read_wide": "forecasting.data.wide_files",
 }

@@ -7,6 +7,8 @@ the remedy; another model never takes its place.
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,9 +89,10 @@ def load_model(name: str, layers: int, *, allow_download: bool = False) -> Any:
     config.num_hidden_layers = layers
     extra = {"add_pooling_layer": False} if config.model_type == "bert" else {}
     try:
-        model, report = transformers.AutoModel.from_pretrained(
-            place, config=config, output_loading_info=True, dtype="float32", **options, **extra
-        )
+        with _quiet(transformers):  # its report of the blocks left out is ours to judge
+            model, report = transformers.AutoModel.from_pretrained(
+                place, config=config, output_loading_info=True, dtype="float32", **options, **extra
+            )
     except (OSError, ValueError) as error:
         raise _missing(name, place, error) from None
     _check(report, name, layers)
@@ -141,6 +144,21 @@ def import_transformers() -> Any:
     except ImportError:
         raise missing_package("transformers", "forecasting") from None
     return transformers
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Without its progress bars and reports."""
+    log = transformers.utils.logging
+    level, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(level)
+        if bars:
+            log.enable_progress_bar()
 
 
 def _check(report: dict[str, Any], name: str, layers: int) -> None:

@@ -99,6 +99,13 @@ def test_what_stands_in_its_place() -> None:
     assert {m.p for m in silent.modules() if isinstance(m, torch.nn.Dropout)} == {0.0}
 
 
+def test_loading_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = str(saved(tmp_path / "bert", "bert", layers=3))
+    capfd.readouterr()  # of writing it
+    load_model(folder, 2)
+    assert "".join(capfd.readouterr()) == ""
+
+
 def test_missing_models_are_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no language model 'nobody/nothing'; tried: folder"):
         load_model("nobody/nothing", 2)
