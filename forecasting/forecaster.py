@@ -29,6 +29,9 @@ from forecasting.panel_fit import fit_panel
 from forecasting.saved_forecaster import read_forecaster, write_forecaster
 from foretell.errors import UserError
 
+OWN_COLUMNS = ("cutoff", "part", "recursive")
+"""Of what comes out, beside the models'."""
+
 
 class Forecaster:
     """Fitted models and what predicting needs.
@@ -227,11 +230,17 @@ class Forecaster:
         if df is None:
             return self._known().panel.layout
         config = self.config
-        return recognise(
+        found = recognise(
             df, id_col=config.id_col, time_col=config.time_col, target_col=config.target_col,
             static_cols=config.static_cols, past_cols=config.past_cols,
             future_cols=config.future_cols,
         )  # fmt: skip
+        taken = {found.id, found.time, found.target} & {*config.models, *OWN_COLUMNS}
+        if taken:
+            raise UserError(
+                f"column {min(taken)} has the name of a column of forecasts: rename it in the frame"
+            )
+        return found
 
     def history(self, df: pd.DataFrame | None) -> pd.DataFrame:
         """The values that forecasts follow: the frame's, or the last ones of `fit`."""

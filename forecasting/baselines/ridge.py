@@ -75,6 +75,9 @@ class Ridge(nn.Module):
             rows = self._rows((x - c).transpose(1, 2), covariates).flatten(0, 1).double()
             xx += rows.T @ rows
             xy += rows.T @ (y - c).transpose(1, 2).flatten(0, 1).double()
+        if not bool(xx.any()):  # constant windows: their centre is the forecast
+            self.weight.zero_()
+            return self
         lifted = xx + penalty * xx.diagonal().mean() * torch.eye(columns).double()
         # A column that never changes makes the system singular where there is no penalty.
         weight = torch.linalg.solve(lifted, xy) if penalty else torch.linalg.pinv(xx) @ xy
@@ -136,6 +139,8 @@ def solve_ridge(
         centring[:, context - 1] -= 1
     moments = centring @ gram @ centring.T
     xx, yx = moments[:context, :context], moments[context:, :context]
+    if not xx.any():  # constant windows: their centre is the forecast
+        return np.zeros((steps - context, context))
     lifted = xx + penalty * np.trace(xx) / context * np.eye(context)
     # Centred windows lie in a plane: without a penalty many maps fit, and the least one is taken.
     solve = linalg.solve(lifted, yx.T, assume_a="pos") if penalty else linalg.pinvh(xx) @ yx.T

@@ -67,13 +67,14 @@ def _known(frame: pd.DataFrame, panel: Panel, times: pd.DatetimeIndex) -> np.nda
     if foreign:
         raise UserError(f"future_df has column {foreign[0]}, which is not in future_cols: drop it")
     columns, index = _indexed(frame, layout)
-    series = np.repeat(panel.ids, len(times) // len(panel))
+    steps = len(times) // len(panel)
+    series = np.repeat(panel.ids, steps)
     rows = index.get_indexer(pd.MultiIndex.from_arrays([series, times]))
     if (rows < 0).any():
         row, count = int((rows < 0).argmax()), int((rows < 0).sum())
         raise UserError(
             f"future_df has no row of series {series[row]} at {times[row]} ({count} such rows in "
-            "all): it needs every step of the forecast"
+            f"all): it needs {steps} steps behind each, whole horizons"
         )
     found: NDArray[np.float64] = columns[rows]
     return found

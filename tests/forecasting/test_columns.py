@@ -145,6 +145,10 @@ def test_the_future_must_be_whole() -> None:
     with pytest.raises(UserError, match="no column is declared in future_cols"):
         plain = replace(CONFIG, static_cols=[], past_cols=[], future_cols=[])
         Forecaster(plain).fit(waves()).predict(future_df=future)
+    with pytest.raises(UserError, match="it needs 6 steps behind each, whole horizons"):
+        fitted.predict(horizon=4, future_df=next_rows(frame, 4))
+    same = fitted.predict(future_df=future).groupby("unique_id").head(4).reset_index(drop=True)
+    pd.testing.assert_frame_equal(fitted.predict(horizon=4, future_df=future), same)
     shuffled = future.sample(frac=1, random_state=0)
     pd.testing.assert_frame_equal(
         fitted.predict(future_df=future), fitted.predict(future_df=shuffled)

@@ -141,6 +141,18 @@ def test_time_zone_is_kept() -> None:
     assert str(found.ds.dt.tz) == str(found.cutoff.dt.tz) == "Europe/Berlin"
 
 
+def test_constant_series_stay_constant() -> None:
+    found = Forecaster(CONFIG).fit(waves().assign(y=3.0)).predict()
+    assert (found.ridge == 3.0).all() and (found.seasonal_naive == 3.0).all()
+
+
+@pytest.mark.parametrize("name", ["ridge", "cutoff"])
+def test_names_of_the_forecasts_own_columns_are_refused(name: str) -> None:
+    frame = waves().rename(columns={"unique_id": name})
+    with pytest.raises(UserError, match=f"column {name} has the name of a column of forecasts"):
+        Forecaster(replace(CONFIG, id_col=name)).fit(frame)
+
+
 def test_short_series() -> None:
     frame = waves((200, 20))
     fitted = Forecaster(CONFIG).fit(frame)  # the long one teaches
