@@ -1,5 +1,6 @@
 """Which anchors stand before the tokens of a series: the K of highest cosine."""
 
+from contextlib import nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -40,7 +41,9 @@ def retrieve(
             the tokens.
         normed: A with rows of norm 1, where it is at hand.
     """
-    with torch.autocast(tokens.device.type, enabled=False):
+    # Graphs are made outside of autocast, and torch cannot save a switch of it.
+    compiling = torch.compiler.is_compiling()
+    with nullcontext() if compiling else torch.autocast(tokens.device.type, enabled=False):
         tokens, anchors = tokens.float(), anchors.float()
         asked = _asked(tokens, query)
         with torch.no_grad():
