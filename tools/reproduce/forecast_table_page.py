@@ -63,7 +63,8 @@ def _table(rows: Rows, data: str, context: int) -> str:
         seconds = [float(row["seconds"]) for row in own]
         taken = f"{min(seconds):.1f}-{max(seconds):.1f}"
         peaks = [int(row["peak_mb"]) for row in own if row["peak_mb"]]
-        epoch = "-".join(sorted({row["windows_per_epoch"] for row in own}, key=_number)) or "-"
+        sizes = [int(row["windows_per_epoch"]) for row in own if row["windows_per_epoch"]]
+        epoch = _range(sizes)
         ends = (epoch, seeds, taken, max(peaks, default="-"))
         lines.append(f"| {model} | " + " | ".join(map(str, [*cells, *ends])) + " |")
         known = [published(data, model, context, h) for h in HORIZONS]
@@ -121,5 +122,8 @@ def _read(path: Path) -> Rows:
         return list(csv.DictReader(file))
 
 
-def _number(text: str) -> int:
-    return int(text or 0)
+def _range(numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "-"
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,}-{high:,}"
